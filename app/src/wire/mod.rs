@@ -1,0 +1,18 @@
+//! What crosses the wire between page and server: plain data, no behaviour but the fold of a run's log.
+//!
+//! Knows nothing of burn, SQL or HTTP. Whole numbers are `u32`, `i64` or `u64` (never `usize`),
+//! times are milliseconds since the Unix epoch, fractions are 0..=1.
+
+mod config;
+mod error;
+mod event;
+mod notebook;
+mod report;
+mod view;
+
+pub use config::*;
+pub use error::*;
+pub use event::*;
+pub use notebook::*;
+pub use report::*;
+pub use view::*;

@@ -1,0 +1,270 @@
+//! Experiments and their cells as pages show them, and what each kind of cell puts out.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CellConfig, CellKind, RunState, RunView, ScoreSummary};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentSummary {
+    pub id: i64,
+    pub name: String,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+    /// Kind and state (None: never run) of each cell, in order.
+    pub cells: Vec<(CellKind, Option<RunState>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// The shipped sample on the default model; a few minutes on a laptop.
+    #[default]
+    QuickStart,
+    /// The 2024 report's settings, faults included, so that the difference can be seen.
+    SeedRecipe,
+    Empty,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notebook {
+    pub id: i64,
+    pub name: String,
+    /// In order.
+    pub cells: Vec<Cell>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub id: i64,
+    /// What its form holds now.
+    pub config: CellConfig,
+    /// Its newest run, with that run's own configuration.
+    pub run: Option<RunView>,
+    /// Why the newest run no longer matches the form or the inputs; empty: it does (or there is none).
+    pub stale: Vec<StaleReason>,
+    /// A kind of input that is missing above it, if any.
+    pub missing_input: Option<CellKind>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StaleReason {
+    /// A field of its own configuration differs: `learning_rate: 0.001 -> 0.0002`.
+    Field { field: String, was: String, now: String },
+    /// An input was changed or run again since.
+    Input { kind: CellKind },
+}
+
+/// A file of conversations, pairs or responses that cells can use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Made by the server.
+    pub id: String,
+    /// What its owner called it; shown, never used as a path.
+    pub name: String,
+    pub size_bytes: u64,
+    pub added_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelChoice {
+    pub id: String,
+    pub name: String,
+    /// On this machine; where false, the model cell fetches it when it runs.
+    pub present: bool,
+    pub size_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemInfo {
+    pub version: String,
+    /// `flex`, `cuda:0`, …
+    pub device: String,
+    pub device_description: String,
+    pub threads: u32,
+    pub memory_bytes: u64,
+    pub queued: u32,
+    pub queue_limit: u32,
+}
+
+/// What a finished run leaves to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CellOutput {
+    Data(DataOutput),
+    Model(ModelOutput),
+    Train(TrainOutput),
+    Generate(GenerateOutput),
+    Report(ReportOutput),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    pub name: String,
+    pub count: u64,
+}
+
+/// One bar of a histogram: `from <= value < to`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bin {
+    pub from: f64,
+    pub to: f64,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataOutput {
+    /// The format that was read (`auto` resolved).
+    pub format: String,
+    /// Lines or rows read, malformed ones included.
+    pub rows: u64,
+    pub pairs: u64,
+    pub first_turn_pairs: u64,
+    pub train_pairs: u64,
+    pub validation_pairs: u64,
+    /// Conversation trees on each side of the split.
+    pub train_trees: u64,
+    pub validation_trees: u64,
+    pub dropped: Vec<Count>,
+    pub malformed_count: u64,
+    /// The first of them.
+    pub malformed: Vec<MalformedRow>,
+    /// In words.
+    pub instruction_lengths: Vec<Bin>,
+    pub response_lengths: Vec<Bin>,
+    pub examples: Vec<PairText>,
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MalformedRow {
+    /// 1-based.
+    pub line: u64,
+    pub field: String,
+    pub problem: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairText {
+    pub instruction: String,
+    pub response: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelOutput {
+    pub id: String,
+    pub architecture: String,
+    pub parameters: u64,
+    pub hidden_size: u32,
+    pub layers: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub ffn_size: u32,
+    pub vocabulary: u32,
+    pub context: u32,
+    pub tied_head: bool,
+    /// As stored: "Q4_1, Q8_0, F32".
+    pub stored_as: String,
+    pub size_bytes: u64,
+    pub sha256: String,
+    pub tokenizer_sha256: String,
+}
+
+/// What encoding did to the training targets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetIntegrity {
+    pub pairs: u64,
+    /// Responses that were shortened so that the target fits.
+    pub shortened: u64,
+    /// Pairs left out since their target alone does not fit.
+    pub dropped: u64,
+    /// Pairs that lost target tokens (only with truncation `right`).
+    pub targets_cut: u64,
+    pub targets_lost: u64,
+    pub tokens: u64,
+    pub supervised_tokens: u64,
+    /// How the first pairs look to the model.
+    pub examples: Vec<Vec<MaskedToken>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskedToken {
+    pub text: String,
+    pub supervised: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOutput {
+    pub steps: u32,
+    /// Of the last step, nats per supervised token.
+    pub loss: f64,
+    /// Before the first step, where there are validation pairs.
+    pub validation_loss_before: Option<f64>,
+    pub validation_loss: Option<f64>,
+    pub trainable: u64,
+    /// Of base + adapter, as PEFT counts.
+    pub trainable_percent: f64,
+    pub tokens: u64,
+    pub seconds: f64,
+    pub tokens_per_s: f64,
+    pub peak_memory_bytes: u64,
+    pub adapter_sha256: String,
+    pub template_sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GenerateOutput {
+    pub pairs: u64,
+    pub seconds: f64,
+    pub tokens: u64,
+    pub scores: ScoreSummary,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportOutput {
+    pub title: String,
+    pub pairs: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareLink {
+    pub id: i64,
+    pub created_ms: i64,
+    pub revoked: bool,
+    /// `/r/TOKEN`; only in the answer that made the link, since only a hash of it is kept.
+    pub path: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMode {
+    /// Write a checkpoint first, so that it can be resumed exactly here.
+    #[default]
+    Save,
+    /// Only what is saved already stays.
+    Discard,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairsQuery {
+    pub run: i64,
+    pub offset: u32,
+    /// At most 200.
+    pub limit: u32,
+    /// Only pairs with this failure tag; empty: all. `none`: only pairs without one.
+    pub tag: String,
+    /// Only pairs whose text holds this; empty: all.
+    pub text: String,
+    pub sort: PairSort,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairSort {
+    #[default]
+    Index,
+    RougeAscending,
+    RougeDescending,
+    CopiedDescending,
+    LengthDescending,
+}

@@ -1,0 +1,197 @@
+//! A run as a viewer holds it: the fold of its log. Server (first render, snapshots) and page (live) share it,
+//! so both show the same.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AppError, CellConfig, CellOutput, GeneratedPair, LoggedEvent, RunEvent, RunState, StepPoint, TargetIntegrity};
+
+/// Loss points kept in a view. Beyond that neighbours are thinned, keeping the smallest and the largest.
+const MOST_POINTS: usize = 2_000;
+/// Finished pairs kept in a view; the table's own pages hold all.
+const MOST_PAIRS: usize = 50;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    pub run: i64,
+    pub cell: i64,
+    /// The configuration that this run was started with.
+    pub config: CellConfig,
+    /// Number of the last event that is folded in; 0 before the first.
+    pub seq: u64,
+    pub state: RunState,
+    pub error: Option<AppError>,
+    pub created_ms: i64,
+    pub started_ms: Option<i64>,
+    pub ended_ms: Option<i64>,
+    pub phase: String,
+    pub progress: Option<(u64, u64)>,
+    pub integrity: Option<TargetIntegrity>,
+    pub steps: Vec<StepPoint>,
+    /// The newest step, never thinned away.
+    pub last_step: Option<StepPoint>,
+    pub evaluations: Vec<EvaluationPoint>,
+    pub checkpoints: Vec<CheckpointMark>,
+    pub samples: Vec<SampleText>,
+    /// Text so far of pairs in the making, by row of the corpus.
+    pub writing: BTreeMap<u32, String>,
+    pub tokens_per_s: f64,
+    /// The newest finished pairs.
+    pub pairs: Vec<GeneratedPair>,
+    pub output: Option<CellOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationPoint {
+    pub step: u32,
+    /// Nats per supervised token of the validation pairs.
+    pub loss: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointMark {
+    pub step: u32,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleText {
+    pub step: u32,
+    pub index: u32,
+    pub response: String,
+    pub reference: String,
+    pub generated: String,
+}
+
+impl RunView {
+    pub fn new(run: i64, cell: i64, config: CellConfig, created_ms: i64) -> Self {
+        Self {
+            run,
+            cell,
+            config,
+            seq: 0,
+            state: RunState::Queued,
+            error: None,
+            created_ms,
+            started_ms: None,
+            ended_ms: None,
+            phase: String::new(),
+            progress: None,
+            integrity: None,
+            steps: Vec::new(),
+            last_step: None,
+            evaluations: Vec::new(),
+            checkpoints: Vec::new(),
+            samples: Vec::new(),
+            writing: BTreeMap::new(),
+            tokens_per_s: 0.0,
+            pairs: Vec::new(),
+            output: None,
+        }
+    }
+
+    /// Folds one event in. An event that was folded in already is ignored, so replays do no harm.
+    /// Returns false where an event is missing before this one: the caller must ask again after `seq`.
+    pub fn apply(&mut self, logged: &LoggedEvent) -> bool {
+        if logged.seq <= self.seq {
+            return true;
+        }
+        if logged.seq != self.seq + 1 {
+            return false;
+        }
+        self.seq = logged.seq;
+        match &logged.event {
+            RunEvent::State { state, error } => self.enter(*state, error.as_ref(), logged.at_ms),
+            RunEvent::Phase { text } => {
+                self.phase.clone_from(text);
+                self.progress = None;
+            }
+            RunEvent::Progress { done, total } => self.progress = Some((*done, *total)),
+            RunEvent::Integrity { integrity } => self.integrity = Some(integrity.clone()),
+            RunEvent::Step { step } => self.push_step(*step),
+            RunEvent::Evaluation { step, loss, .. } => {
+                self.evaluations.retain(|point| point.step < *step);
+                self.evaluations.push(EvaluationPoint { step: *step, loss: *loss });
+            }
+            RunEvent::Checkpoint { step, name } => {
+                self.checkpoints.retain(|mark| mark.step < *step);
+                self.checkpoints.push(CheckpointMark { step: *step, name: name.clone() });
+            }
+            RunEvent::Sample { step, index, response, reference, generated } => {
+                self.samples.retain(|sample| (sample.step, sample.index) != (*step, *index) && sample.step <= *step);
+                self.samples.push(SampleText {
+                    step: *step,
+                    index: *index,
+                    response: response.clone(),
+                    reference: reference.clone(),
+                    generated: generated.clone(),
+                });
+            }
+            RunEvent::Tokens { deltas, tokens_per_s } => {
+                self.tokens_per_s = *tokens_per_s;
+                for delta in deltas {
+                    self.writing.entry(delta.index).or_default().push_str(&delta.text);
+                }
+            }
+            RunEvent::Pair { pair } => {
+                self.writing.remove(&pair.index);
+                self.pairs.retain(|known| known.index != pair.index);
+                self.pairs.push(pair.clone());
+                if self.pairs.len() > MOST_PAIRS {
+                    self.pairs.remove(0);
+                }
+            }
+            RunEvent::Output { output } => self.output = Some(output.clone()),
+        }
+        true
+    }
+
+    fn enter(&mut self, state: RunState, error: Option<&AppError>, at_ms: i64) {
+        self.state = state;
+        self.error = error.cloned();
+        match state {
+            RunState::Running => {
+                self.started_ms.get_or_insert(at_ms);
+                self.ended_ms = None;
+                // After a resume the pairs in the making are written anew.
+                self.writing.clear();
+            }
+            _ if state.is_over() => {
+                self.ended_ms = Some(at_ms);
+                self.progress = None;
+                self.phase.clear();
+                self.writing.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn push_step(&mut self, step: StepPoint) {
+        // A resumed run repeats the steps after its checkpoint.
+        self.steps.retain(|known| known.step < step.step);
+        self.steps.push(step);
+        self.last_step = Some(step);
+        if self.steps.len() > MOST_POINTS {
+            self.steps = thin(&self.steps);
+        }
+    }
+}
+
+/// Halves the points: of every four neighbours the smallest and the largest loss stay, in order.
+fn thin(points: &[StepPoint]) -> Vec<StepPoint> {
+    let mut kept = Vec::with_capacity(points.len() / 2 + 2);
+    for four in points.chunks(4) {
+        let smallest = four.iter().min_by(|a, b| a.loss.total_cmp(&b.loss));
+        let largest = four.iter().max_by(|a, b| a.loss.total_cmp(&b.loss));
+        let (Some(smallest), Some(largest)) = (smallest, largest) else { continue };
+        if smallest.step == largest.step {
+            kept.push(*smallest);
+        } else if smallest.step < largest.step {
+            kept.extend([*smallest, *largest]);
+        } else {
+            kept.extend([*largest, *smallest]);
+        }
+    }
+    kept
+}

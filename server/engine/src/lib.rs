@@ -1,0 +1,20 @@
+//! The engine: Llama, LoRA, data, training, generation, scoring.
+//!
+//! burn lives here and only here. Nothing here knows of HTTP, tokio, Leptos or SQL: work is plain blocking
+//! functions that take a [`Control`] to be stopped by and a callback to speak through.
+
+pub mod artifact;
+pub mod data;
+pub mod device;
+mod error;
+pub mod control;
+pub mod generate;
+pub mod lora;
+pub mod model;
+pub mod score;
+pub mod template;
+pub mod tokenizer;
+pub mod train;
+
+pub use control::{Control, Stop};
+pub use error::{Error, Result};
