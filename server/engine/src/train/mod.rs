@@ -60,6 +60,8 @@ pub struct TrainJob<'a> {
     /// Run folder: `checkpoints/step-00000010/` and, when done, `adapter/` appear in it. Where it holds a valid checkpoint of the
     /// same job, training goes on from the newest one, exactly.
     pub folder: &'a Path,
+    /// Factors to start from instead of fresh ones: a safetensors file with PEFT's tensor names.
+    pub initial_factors: Option<&'a Path>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
