@@ -1,43 +1,363 @@
 //! Durable writes, and nothing else writes: temporary name, fsync, rename, fsync of the folder.
 //!
-//! A folder artifact (checkpoint, adapter) appears whole or not at all, with a manifest of hashes.
+//! A folder artifact (checkpoint, adapter) appears whole or not at all, with a manifest of hashes. Replacing a
+//! folder takes two renames; a crash between them is undone by [`sweep`], which must run before the folder is read
+//! and while nothing writes into it. What the files mean is their owners' matter.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Result;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// The manifest's name within a folder artifact: file name -> size and hash.
+pub const MANIFEST: &str = "manifest.json";
+
+/// A manifest beyond this size was not written by us.
+const MOST_MANIFEST_BYTES: u64 = 1 << 20;
+/// A write that is under way.
+const TEMPORARY: &str = ".writing-";
+/// A folder that is being replaced.
+const REPLACED: &str = ".replaced-";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    size_bytes: u64,
+    sha256: String,
+}
 
 /// Writes a file so that `path` holds either its old bytes or all of the new ones, also after a power cut.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let _ = (path, bytes);
-    todo!()
+    write_with(path, |writer| writer.write_all(bytes))
+}
+
+/// As [`write()`], for a file that is written piece by piece.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let temporary = temporary_name(path)?;
+    let guard = Remove(&temporary);
+    let file = File::create_new(&temporary).map_err(Error::io(&temporary))?;
+    let mut writer = BufWriter::with_capacity(1 << 16, file);
+    fill(&mut writer).map_err(Error::io(path))?;
+    let file = writer.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
+    file.sync_all().map_err(Error::io(path))?;
+    drop(file);
+    fs::rename(&temporary, path).map_err(Error::io(path))?;
+    std::mem::forget(guard);
+    sync_folder(parent(path))
 }
 
 /// Fills a folder by `fill(temporary_folder)`, writes `manifest.json` (file name -> size, sha256) into it and renames it to `path`.
 /// An older folder of that name is replaced.
 pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let _ = (path, fill);
-    todo!()
+    let temporary = temporary_name(path)?;
+    let guard = Remove(&temporary);
+    fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
+    fill(&temporary)?;
+
+    let mut manifest = BTreeMap::new();
+    seal(&temporary, "", &mut manifest)?;
+    let json = serde_json::to_vec_pretty(&manifest).expect("a map of strings and numbers has a JSON form");
+    write(&temporary.join(MANIFEST), &json)?;
+
+    let replaced = sibling(path, REPLACED)?;
+    if path.exists() {
+        remove(&replaced)?;
+        fs::rename(path, &replaced).map_err(Error::io(path))?;
+    }
+    fs::rename(&temporary, path).map_err(Error::io(path))?;
+    std::mem::forget(guard);
+    sync_folder(parent(path))?;
+    remove(&replaced)
 }
 
 /// Checks every file that the folder's manifest names; the sha256 of the manifest itself.
 pub fn verify_folder(path: &Path) -> Result<String> {
-    let _ = path;
-    todo!()
+    let manifest_path = path.join(MANIFEST);
+    let size_bytes = fs::metadata(&manifest_path).map_err(Error::io(&manifest_path))?.len();
+    if size_bytes > MOST_MANIFEST_BYTES {
+        let problem = format!("it has {size_bytes} bytes; a manifest has at most {MOST_MANIFEST_BYTES}");
+        return Err(Error::malformed(&manifest_path, "size", problem));
+    }
+    let bytes = fs::read(&manifest_path).map_err(Error::io(&manifest_path))?;
+    let manifest: BTreeMap<String, Entry> = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::malformed(&manifest_path, format!("line {}", error.line()), error.to_string()))?;
+    for (name, entry) in &manifest {
+        if !is_plain(name) {
+            return Err(Error::malformed(
+                &manifest_path,
+                format!("{name:?}"),
+                "it is not the name of a file in this folder",
+            ));
+        }
+        let file = path.join(name);
+        let found_bytes = fs::metadata(&file).map_err(Error::io(&file))?.len();
+        if found_bytes != entry.size_bytes {
+            let problem = format!("it has {found_bytes} bytes, but its manifest says {}", entry.size_bytes);
+            return Err(Error::malformed(&file, "size", problem));
+        }
+        let found = sha256_file(&file)?;
+        if found != entry.sha256 {
+            return Err(Error::Corrupt { path: file, expected: entry.sha256.clone(), found });
+        }
+    }
+    Ok(sha256(&bytes))
 }
 
-/// Removes what a killed process left under temporary names in `folder`.
+/// Removes what a killed process left under temporary names in `folder`, and puts back a folder whose replacement
+/// was cut off half-way. A `folder` that is not there holds nothing to sweep.
 pub fn sweep(folder: &Path) -> Result<()> {
-    let _ = folder;
-    todo!()
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(folder)(error)),
+    };
+    let mut changed = false;
+    for entry in entries {
+        let entry = entry.map_err(Error::io(folder))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with(TEMPORARY) {
+            remove(&entry.path())?;
+            changed = true;
+        } else if let Some(original) = name.strip_prefix(REPLACED) {
+            let original = folder.join(original);
+            if original.exists() {
+                remove(&entry.path())?;
+            } else {
+                fs::rename(entry.path(), &original).map_err(Error::io(&original))?;
+            }
+            changed = true;
+        }
+    }
+    if changed { sync_folder(folder) } else { Ok(()) }
 }
 
 /// sha256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    let _ = bytes;
-    todo!()
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let _ = path;
-    todo!()
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hexadecimal(&hash.finalize())),
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io(path)(error)),
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing into a String cannot fail");
+        text
+    })
+}
+
+/// Hashes every file under `folder` into `manifest` and makes files and folders durable.
+fn seal(folder: &Path, prefix: &str, manifest: &mut BTreeMap<String, Entry>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(Error::malformed(&path, "name", "it is not UTF-8"));
+        };
+        let name = format!("{prefix}{name}");
+        let kind = entry.file_type().map_err(Error::io(&path))?;
+        if kind.is_dir() {
+            seal(&path, &format!("{name}/"), manifest)?;
+        } else if kind.is_file() {
+            let size_bytes = entry.metadata().map_err(Error::io(&path))?.len();
+            File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io(&path))?;
+            manifest.insert(name, Entry { size_bytes, sha256: sha256_file(&path)? });
+        } else {
+            return Err(Error::malformed(&path, "kind", "only files and folders can be part of an artifact"));
+        }
+    }
+    sync_folder(folder)
+}
+
+/// A relative path that stays within its folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|component| matches!(component, Component::Normal(_)))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sibling(path: &Path, prefix: &str) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::malformed(path, "name", "it does not end in a file name"));
+    };
+    let mut sibling = std::ffi::OsString::from(prefix);
+    sibling.push(name);
+    Ok(path.with_file_name(sibling))
+}
+
+fn temporary_name(path: &Path) -> Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    sibling(path, &format!("{TEMPORARY}{}-{count}-", std::process::id()))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Only Unix can make a rename durable through its folder; elsewhere the rename itself must do.
+fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(unix) { File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io(folder)) } else { Ok(()) }
+}
+
+/// Removes what a failed write left; forgotten once the write stands.
+struct Remove<'a>(&'a Path);
+
+impl Drop for Remove<'_> {
+    fn drop(&mut self) {
+        // The write's own error is already on its way to the caller; `sweep` gets what stays.
+        let _ = remove(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_written_file_holds_its_bytes_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"old").unwrap();
+        let error = write_with(&path, |writer| {
+            writer.write_all(b"half")?;
+            Err(std::io::Error::other("no"))
+        });
+        assert!(error.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_folder_appears_whole_with_a_manifest_that_verifies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-1");
+        for text in ["first", "second"] {
+            write_folder(&path, |inside| {
+                write(&inside.join("config.json"), text.as_bytes())?;
+                fs::create_dir(inside.join("more")).map_err(Error::io(inside))?;
+                write(&inside.join("more/weights"), &[7; 10])
+            })
+            .unwrap();
+        }
+        assert_eq!(names(folder.path()), ["step-1"]);
+        assert_eq!(fs::read(path.join("config.json")).unwrap(), b"second");
+        let manifest = fs::read(path.join(MANIFEST)).unwrap();
+        assert_eq!(verify_folder(&path).unwrap(), sha256(&manifest));
+        let entries: BTreeMap<String, Entry> = serde_json::from_slice(&manifest).unwrap();
+        assert_eq!(entries.keys().collect::<Vec<_>>(), ["config.json", "more/weights"]);
+        assert_eq!(entries["more/weights"].size_bytes, 10);
+    }
+
+    #[test]
+    fn a_folder_whose_filling_fails_never_appears() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("step-1");
+        let failed = write_folder(&path, |inside| {
+            write(&inside.join("config.json"), b"{}")?;
+            Err(Error::Stopped)
+        });
+        assert!(matches!(failed, Err(Error::Stopped)));
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_flipped_bit_a_lost_file_and_a_cut_file_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter");
+        let fresh = || write_folder(&path, |inside| write(&inside.join("weights"), b"12345678")).unwrap();
+        fresh();
+        fs::write(path.join("weights"), b"12345679").unwrap();
+        assert!(matches!(verify_folder(&path), Err(Error::Corrupt { .. })));
+        fs::write(path.join("weights"), b"1234").unwrap();
+        assert!(matches!(verify_folder(&path), Err(Error::Malformed { .. })));
+        fs::remove_file(path.join("weights")).unwrap();
+        assert_eq!(verify_folder(&path).unwrap_err().code(), "not_found");
+        fresh();
+        verify_folder(&path).unwrap();
+    }
+
+    #[test]
+    fn a_manifest_that_points_outside_its_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["../secret", "/etc/passwd", ""] {
+            let manifest = serde_json::json!({ name: { "size_bytes": 0, "sha256": "" } });
+            fs::write(folder.path().join(MANIFEST), manifest.to_string()).unwrap();
+            assert!(matches!(verify_folder(folder.path()), Err(Error::Malformed { .. })), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn sweeping_removes_temporaries_and_puts_a_half_replaced_folder_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at(".writing-1-0-a.txt"), b"half").unwrap();
+        fs::create_dir(at(".writing-1-1-step-2")).unwrap();
+        fs::create_dir(at(".replaced-step-1")).unwrap();
+        fs::create_dir(at(".replaced-step-0")).unwrap();
+        fs::create_dir(at("step-0")).unwrap();
+        fs::write(at("kept.txt"), b"").unwrap();
+        sweep(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["kept.txt", "step-0", "step-1"]);
+        sweep(&at("absent")).unwrap();
+    }
+
+    #[test]
+    fn sha256_gives_the_known_answer() {
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc"), known);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("abc");
+        fs::write(&path, b"abc").unwrap();
+        assert_eq!(sha256_file(&path).unwrap(), known);
+    }
 }
