@@ -1,0 +1,1 @@
+//! No code: see `Cargo.toml`, whose feature lists are this package's whole purpose.
