@@ -1,7 +1,46 @@
 //! The pages, the wire types, the server functions, and the port that a server implements.
 //!
 //! Compiles twice: to WebAssembly (`hydrate`) and natively (`ssr`). Knows nothing of burn, SQL or files.
+#![recursion_limit = "512"]
 
+pub mod api;
 #[cfg(feature = "ssr")]
 pub mod backend;
+mod pages;
+mod shell;
 pub mod wire;
+
+use leptos::prelude::*;
+use leptos_meta::{Title, provide_meta_context};
+use leptos_router::components::{Route, Router, Routes};
+use leptos_router::{SsrMode, path};
+
+pub use shell::shell;
+
+/// Every page. All are rendered whole on the server before the first byte goes out, so that each reads without
+/// scripts and can answer with the right status.
+#[component]
+pub fn App() -> impl IntoView {
+    provide_meta_context();
+    view! {
+        <Title formatter=|title: String| if title.is_empty() { "Backtranslate".to_owned() } else { format!("{title} · Backtranslate") } />
+        <Router>
+            <Routes fallback=|| view! { <pages::Missing/> }>
+                <Route path=path!("/") view=pages::Experiments ssr=SsrMode::Async/>
+                <Route path=path!("/experiments/:id") view=pages::NotebookRoute ssr=SsrMode::Async/>
+                <Route path=path!("/reports/:run") view=pages::OwnReport ssr=SsrMode::Async/>
+                <Route path=path!("/r/:token") view=pages::SharedReport ssr=SsrMode::Async/>
+            </Routes>
+        </Router>
+    }
+}
+
+/// Takes over the page that the server rendered.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    mount::hydrate_body(App);
+    if let Some(root) = document().document_element() {
+        let _ = root.set_attribute("data-hydrated", "");
+    }
+}
