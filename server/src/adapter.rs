@@ -1,0 +1,317 @@
+//! Where the wire's vocabulary and the engine's meet: the only file that knows both.
+//!
+//! Wire configurations become engine configurations or a refusal that names the field; engine events,
+//! outputs and errors become wire ones, with a hint for the person. Runs nothing and writes nothing.
+
+use app::wire;
+use app::wire::AppError;
+use engine::data::{Format, PairRule};
+use engine::lora::{LoraConfig, Projection};
+use engine::template::{EndMarker, TemplateText, Truncation};
+use engine::train::{LossOn, Schedule};
+
+type Result<T> = std::result::Result<T, AppError>;
+
+/// An engine error as a person gets it: same code and message, and what to do.
+pub fn error(error: engine::Error) -> AppError {
+    let hint = match &error {
+        engine::Error::Io { source, .. } => match source.kind() {
+            std::io::ErrorKind::NotFound => "Check the path: nothing is there.",
+            std::io::ErrorKind::PermissionDenied => "Give this user the right to read (or write) it.",
+            std::io::ErrorKind::StorageFull => "Free some disk space, then resume: what was saved is intact.",
+            _ => "Check the disk and the path, then try again.",
+        },
+        engine::Error::Malformed { .. } => "Repair or replace the file; a download may have been cut off.",
+        engine::Error::Unsupported { .. } => "Choose a file or model of a supported kind.",
+        engine::Error::Invalid { .. } => "Change this setting, then run again.",
+        engine::Error::TemplateLock { .. } => {
+            "Use the template, tokenizer and base model that the adapter was trained with, or train again."
+        }
+        engine::Error::Corrupt { .. } => "The file was damaged or changed after it was saved; make it again.",
+        engine::Error::NonFinite { .. } => {
+            "Lower the learning rate or turn clipping on; the newest checkpoint before this step is intact."
+        }
+        engine::Error::Empty(_) => "Loosen the pair rule or choose another file.",
+        engine::Error::Device { .. } => "Start with a device that this machine has; `flex` (the CPU) always works.",
+        engine::Error::Stopped => "",
+    };
+    AppError::new(error.code(), error.to_string(), hint)
+}
+
+pub fn invalid(field: &str, value: impl std::fmt::Display, limit: &str) -> AppError {
+    AppError::new("invalid_setting", format!("{field} is {value}; it must be {limit}"), "Change this setting, then run again.")
+}
+
+pub fn format(format: wire::DataFormat) -> Option<Format> {
+    match format {
+        wire::DataFormat::Auto => None,
+        wire::DataFormat::OasstMessages => Some(Format::OasstMessages),
+        wire::DataFormat::OasstTrees => Some(Format::OasstTrees),
+        wire::DataFormat::Lima => Some(Format::Lima),
+        wire::DataFormat::Pairs => Some(Format::Pairs),
+        wire::DataFormat::Alpaca => Some(Format::Alpaca),
+    }
+}
+
+/// As [`wire::DataFormat`] spells it.
+pub fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::OasstMessages => "oasst_messages",
+        Format::OasstTrees => "oasst_trees",
+        Format::Lima => "lima",
+        Format::Pairs => "pairs",
+        Format::Alpaca => "alpaca",
+    }
+}
+
+pub fn pair_rule(config: &wire::DataConfig) -> Result<PairRule> {
+    if let Some(quality) = config.quality_above.filter(|quality| !quality.is_finite()) {
+        return Err(invalid("quality_above", quality, "a number (labels lie in 0..=1)"));
+    }
+    if !(0.0..=0.9).contains(&config.validation_fraction) {
+        return Err(invalid("validation_fraction", config.validation_fraction, "0 to 0.9"));
+    }
+    if config.limit == Some(0) {
+        return Err(invalid("limit", 0, "at least 1, or left out for all pairs"));
+    }
+    let language = config.language.trim();
+    Ok(PairRule {
+        language: (!language.is_empty()).then(|| language.to_owned()),
+        best_reply_only: config.best_reply_only,
+        quality_above: config.quality_above,
+        words_above: config.words_above as usize,
+        first_turn_only: config.turns == wire::Turns::First,
+        limit: config.limit.map(|limit| limit as usize),
+    })
+}
+
+pub fn projection(projection: wire::Projection) -> Projection {
+    match projection {
+        wire::Projection::QProj => Projection::QProj,
+        wire::Projection::KProj => Projection::KProj,
+        wire::Projection::VProj => Projection::VProj,
+        wire::Projection::OProj => Projection::OProj,
+        wire::Projection::GateProj => Projection::GateProj,
+        wire::Projection::UpProj => Projection::UpProj,
+        wire::Projection::DownProj => Projection::DownProj,
+    }
+}
+
+pub fn lora(rank: u32, alpha: f64, dropout: f64, targets: &[wire::Projection]) -> Result<LoraConfig> {
+    if targets.is_empty() {
+        return Err(invalid("targets", "empty", "at least one of the seven projections"));
+    }
+    if rank == 0 {
+        return Err(invalid("rank", rank, "at least 1"));
+    }
+    let mut targets: Vec<Projection> = targets.iter().copied().map(projection).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    Ok(LoraConfig { rank: rank as usize, alpha, dropout, targets })
+}
+
+pub fn template(config: &wire::TemplateConfig) -> Result<TemplateText> {
+    let end = match config.end.as_str() {
+        "" => return Err(invalid("template.end", "empty", "`eos`, `none` or a literal text")),
+        "eos" => EndMarker::Eos,
+        "none" => EndMarker::None,
+        text => EndMarker::Text(text.to_owned()),
+    };
+    Ok(TemplateText {
+        prompt: config.prompt.clone(),
+        target: config.target.clone(),
+        end,
+        generation_prompt: config.generation_prompt.clone(),
+    })
+}
+
+/// Validated: what comes back is accepted by [`engine::train::train`].
+pub fn train_config(config: &wire::TrainConfig) -> Result<engine::train::TrainConfig> {
+    let config = engine::train::TrainConfig {
+        lora: lora(config.rank, config.alpha, config.dropout, &config.targets)?,
+        max_length: config.max_length as usize,
+        truncation: match config.truncation {
+            wire::Truncation::Response => Truncation::Response,
+            wire::Truncation::Right => Truncation::Right,
+        },
+        loss_on: match config.loss_on {
+            wire::LossOn::Target => LossOn::Target,
+            wire::LossOn::All => LossOn::All,
+        },
+        epochs: config.epochs,
+        max_steps: config.max_steps,
+        batch_size: config.batch_size as usize,
+        accumulation: config.accumulation as usize,
+        learning_rate: config.learning_rate,
+        schedule: match config.schedule {
+            wire::Schedule::Constant => Schedule::Constant,
+            wire::Schedule::Linear => Schedule::Linear,
+            wire::Schedule::Cosine => Schedule::Cosine,
+        },
+        warmup_steps: config.warmup_steps,
+        weight_decay: config.weight_decay,
+        clip_norm: config.clip_norm,
+        seed: config.seed,
+        evaluate_every: config.evaluate_every,
+        checkpoint_every: config.checkpoint_every,
+        samples: config.samples as usize,
+    };
+    config.validate().map_err(error)?;
+    Ok(config)
+}
+
+/// Validated: what comes back is accepted by [`engine::generate::generate`].
+pub fn generate_config(config: &wire::GenerateConfig) -> Result<engine::generate::GenerateConfig> {
+    if config.limit == Some(0) {
+        return Err(invalid("limit", 0, "at least 1, or left out for all rows"));
+    }
+    let config = engine::generate::GenerateConfig {
+        temperature: config.temperature,
+        top_p: config.top_p,
+        top_k: config.top_k as usize,
+        repetition_penalty: config.repetition_penalty,
+        max_new_tokens: config.max_new_tokens as usize,
+        batch_size: config.batch_size as usize,
+        seed: config.seed,
+    };
+    config.validate().map_err(error)?;
+    Ok(config)
+}
+
+pub fn malformed(rows: Vec<engine::data::MalformedRow>) -> Vec<wire::MalformedRow> {
+    rows.into_iter()
+        .map(|row| wire::MalformedRow { line: row.line, field: row.field, problem: row.problem })
+        .collect()
+}
+
+pub fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> Vec<wire::Count> {
+    counts.iter().map(|(name, count)| wire::Count { name: (*name).to_owned(), count: *count }).collect()
+}
+
+pub fn model_output(id: &str, model: &engine::model::BaseModel) -> wire::ModelOutput {
+    let config = &model.config;
+    wire::ModelOutput {
+        id: id.to_owned(),
+        architecture: "llama".to_owned(),
+        parameters: config.parameters(),
+        hidden_size: whole(config.hidden_size),
+        layers: whole(config.num_hidden_layers),
+        heads: whole(config.num_attention_heads),
+        kv_heads: whole(config.num_key_value_heads),
+        ffn_size: whole(config.intermediate_size),
+        vocabulary: whole(config.vocab_size),
+        context: whole(config.max_position_embeddings),
+        tied_head: config.tie_word_embeddings,
+        stored_as: model.stored_as.clone(),
+        size_bytes: model.size_bytes,
+        sha256: model.sha256.clone(),
+        tokenizer_sha256: model.tokenizer.sha256().to_owned(),
+    }
+}
+
+pub fn train_event(event: engine::train::TrainEvent) -> wire::RunEvent {
+    use engine::train::TrainEvent;
+    match event {
+        TrainEvent::Phase(text) => wire::RunEvent::Phase { text: text.to_owned() },
+        TrainEvent::Integrity(integrity) => wire::RunEvent::Integrity { integrity: target_integrity(integrity) },
+        TrainEvent::Resumed { step: 0 } => wire::RunEvent::Phase { text: "training".to_owned() },
+        TrainEvent::Resumed { step } => wire::RunEvent::Phase { text: format!("training, going on after step {step}") },
+        TrainEvent::Step(step) => wire::RunEvent::Step {
+            step: wire::StepPoint {
+                step: step.step,
+                steps: step.steps,
+                epoch: step.epoch,
+                loss: step.loss,
+                learning_rate: step.learning_rate,
+                gradient_norm: step.gradient_norm,
+                supervised_tokens: step.supervised_tokens,
+                tokens_per_s: step.tokens_per_s,
+                elapsed_s: step.elapsed_s,
+                eta_s: step.eta_s,
+            },
+        },
+        TrainEvent::Evaluation { step, loss, tokens } => wire::RunEvent::Evaluation { step, loss, tokens },
+        TrainEvent::Checkpoint { step, name } => wire::RunEvent::Checkpoint { step, name },
+        TrainEvent::Sample { step, index, response, reference, generated } => {
+            wire::RunEvent::Sample { step, index: whole(index), response, reference, generated }
+        }
+    }
+}
+
+fn target_integrity(integrity: engine::train::Integrity) -> wire::TargetIntegrity {
+    wire::TargetIntegrity {
+        pairs: integrity.pairs,
+        shortened: integrity.shortened,
+        dropped: integrity.dropped,
+        targets_cut: integrity.targets_cut,
+        targets_lost: integrity.targets_lost,
+        tokens: integrity.tokens,
+        supervised_tokens: integrity.supervised_tokens,
+        examples: integrity
+            .examples
+            .into_iter()
+            .map(|tokens| tokens.into_iter().map(|(text, supervised)| wire::MaskedToken { text, supervised }).collect())
+            .collect(),
+    }
+}
+
+pub fn train_output(outcome: engine::train::TrainOutcome, template_sha256: &str) -> wire::TrainOutput {
+    wire::TrainOutput {
+        steps: outcome.steps,
+        loss: outcome.loss,
+        validation_loss_before: outcome.validation_loss_before,
+        validation_loss: outcome.validation_loss,
+        trainable: outcome.trainable,
+        trainable_percent: outcome.trainable_percent,
+        tokens: outcome.tokens,
+        seconds: outcome.seconds,
+        tokens_per_s: if outcome.seconds > 0.0 { outcome.tokens as f64 / outcome.seconds } else { 0.0 },
+        peak_memory_bytes: outcome.peak_memory_bytes,
+        adapter_sha256: outcome.adapter_sha256,
+        template_sha256: template_sha256.to_owned(),
+    }
+}
+
+pub fn pair_scores(scores: &engine::score::PairScores) -> wire::PairScores {
+    wire::PairScores {
+        words: whole(scores.words),
+        rouge_l: scores.rouge_l,
+        copied_run: whole(scores.copied_run),
+        coverage: scores.coverage,
+        density: scores.density,
+        tags: scores.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+    }
+}
+
+pub fn score_summary(summary: &engine::score::Summary) -> wire::ScoreSummary {
+    wire::ScoreSummary {
+        pairs: summary.pairs as u64,
+        with_reference: summary.with_reference as u64,
+        generated: text_figures(&summary.generated),
+        reference: summary.reference.as_ref().map(text_figures),
+        rouge_l: summary.rouge_l,
+        rouge_l_shuffled: summary.rouge_l_shuffled,
+        tags: summary
+            .tags
+            .iter()
+            .map(|(tag, count)| wire::Count { name: tag.as_str().to_owned(), count: *count as u64 })
+            .collect(),
+        without_tags: summary.without_tags as u64,
+    }
+}
+
+fn text_figures(figures: &engine::score::TextFigures) -> wire::TextFigures {
+    wire::TextFigures {
+        median_words: figures.median_words,
+        copied: figures.copied,
+        coverage: figures.coverage,
+        density: figures.density,
+        distinct_1: figures.distinct_1,
+        distinct_2: figures.distinct_2,
+    }
+}
+
+/// The wire has no `usize`; sizes beyond 2^32 - 1 are refused long before they get here.
+pub fn whole(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,241 @@
+//! The generate cell: a corpus and an adapter in; a scored instruction for every response out, pair by pair.
+//!
+//! The template and the prompt's length come from the train run, never from this cell, so the template lock holds.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use app::wire::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, RunEvent};
+use engine::Control;
+use engine::data::CorpusRow;
+use engine::generate::{GenerateEvent, GenerateRow};
+use engine::lora::Adapter;
+use engine::model::BaseModel;
+use engine::score::{PairScores, ScoreInput};
+use engine::template::Template;
+
+use super::{Ended, Result, Task, model, parts, phase, progress};
+use crate::adapter;
+
+mod tokens;
+
+use tokens::TokenBatch;
+
+pub const PAIRS: &str = "pairs.jsonl";
+
+/// Of the shuffled floor: always the same pairing, so that figures of two runs can be compared.
+const SHUFFLE_SEED: u64 = 1;
+
+pub(super) fn execute(task: &mut Task<'_>, config: &GenerateConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+    adapter::generate_config(config)?;
+    let started = Instant::now();
+    let (_, model_config, model_output) = parts!(task.inputs, Model);
+    let (train_input, train_config, _) = parts!(task.inputs, Train);
+    phase(emit, "reading the responses");
+    let corpus = corpus(&task.resources.file(&config.file)?, config.limit)?;
+    let base = model::load(task.bench, task.resources, task.control, &model_config.model, emit)?;
+    model::check_unchanged(base, model_output)?;
+    phase(emit, "reading the adapter");
+    let lora = Adapter::load(&train_input.folder.join(super::train::ADAPTER), base).map_err(adapter::error)?;
+    let template = Template::new(adapter::template(&train_config.template)?, &base.tokenizer).map_err(adapter::error)?;
+    lora.check(base, &template).map_err(adapter::error)?;
+
+    let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_length, config };
+    let mut pairs: Vec<GeneratedPair> =
+        task.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.len()).cloned().collect();
+    run(&job, &corpus, &mut pairs, task.control, emit)?;
+
+    phase(emit, "scoring");
+    pairs.sort_by_key(|pair| pair.index);
+    write_pairs(&task.folder.join(PAIRS), &pairs)?;
+    Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
+        pairs: pairs.len() as u64,
+        seconds: started.elapsed().as_secs_f64(),
+        tokens: pairs.iter().map(|pair| u64::from(pair.tokens)).sum(),
+        scores: summary(&pairs),
+    })))
+}
+
+/// The rows that are to get an instruction; refused where there is none.
+pub fn corpus(file: &Path, limit: Option<u32>) -> Result<Vec<CorpusRow>> {
+    let corpus = engine::data::read_corpus(file, limit.map(|limit| limit as usize)).map_err(adapter::error)?;
+    if corpus.malformed_count > 0 {
+        tracing::warn!(malformed = corpus.malformed_count, file = %file.display(), "rows of the corpus were left out");
+    }
+    if corpus.rows.is_empty() {
+        let why = match corpus.malformed.first() {
+            Some(row) => format!("; line {}: {}: {}", row.line, row.field, row.problem),
+            None => String::new(),
+        };
+        return Err(adapter::error(engine::Error::Empty(format!("the corpus holds no response{why}"))));
+    }
+    Ok(corpus.rows)
+}
+
+/// What writes: everything but the rows.
+pub struct Job<'a> {
+    pub base: &'a BaseModel,
+    pub lora: Option<&'a Adapter>,
+    pub template: &'a Template,
+    /// Longest sequence in training, in tokens.
+    pub max_length: u32,
+    pub config: &'a GenerateConfig,
+}
+
+/// Writes for every row that `pairs` does not hold yet; each pair is scored, pushed and emitted when it is finished.
+pub fn run(
+    job: &Job<'_>,
+    corpus: &[CorpusRow],
+    pairs: &mut Vec<GeneratedPair>,
+    control: &Control,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<()> {
+    let config = adapter::generate_config(job.config)?;
+    let tokenizer = &job.base.tokenizer;
+    let longest = max_prompt(
+        job.max_length as usize,
+        config.max_new_tokens,
+        job.base.config.max_position_embeddings,
+    )?;
+    let done: BTreeSet<u32> = pairs.iter().map(|pair| pair.index).collect();
+    phase(emit, "encoding the prompts");
+    let mut rows = Vec::with_capacity(corpus.len());
+    for (index, row) in corpus.iter().enumerate() {
+        let index = adapter::whole(index);
+        if !done.contains(&index) {
+            let prompt = job.template.encode_prompt(tokenizer, &row.response, longest).map_err(adapter::error)?;
+            rows.push(GenerateRow { index, prompt });
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    phase(emit, "writing instructions");
+    let total = corpus.len() as u64;
+    progress(emit)(pairs.len() as u64, total);
+    let mut batch = TokenBatch::new();
+    let ended = engine::generate::generate(
+        job.base,
+        job.lora,
+        &rows,
+        job.template.stop_ids(),
+        &config,
+        control,
+        &mut |event| match event {
+            GenerateEvent::Token { index, text } => batch.push(index, text, emit),
+            GenerateEvent::Row(row) => {
+                batch.flush(emit);
+                let Some(source) = corpus.get(row.index as usize) else { return };
+                let pair = scored(row, source, job.template);
+                pairs.push(pair.clone());
+                emit(RunEvent::Pair { pair });
+                emit(RunEvent::Progress { done: pairs.len() as u64, total });
+            }
+        },
+    );
+    batch.flush(emit);
+    ended.map_err(adapter::error)
+}
+
+/// Longest prompt in tokens: prompt and new tokens together stay within what training saw, but the prompt never
+/// gets less than half of that; and both fit into the model's context.
+pub fn max_prompt(max_length: usize, max_new_tokens: usize, context: usize) -> Result<usize> {
+    let room = context.saturating_sub(max_new_tokens);
+    let longest = max_length.saturating_sub(max_new_tokens).max(max_length / 2).min(room);
+    if longest == 0 {
+        return Err(adapter::invalid(
+            "max_new_tokens",
+            max_new_tokens,
+            &format!("less than the model's context of {context} tokens"),
+        ));
+    }
+    Ok(longest)
+}
+
+fn scored(row: engine::generate::GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
+    let generated = template.extract(&row.text).to_owned();
+    let scores = engine::score::score_pair(&ScoreInput {
+        response: &source.response,
+        // Tags look at all that was written: a repeated template is a failure even where it can be cut off.
+        generated: &row.text,
+        reference: source.reference.as_deref(),
+        ended: Some(row.ended),
+    });
+    let kept = engine::score::score_pair(&ScoreInput {
+        response: &source.response,
+        generated: &generated,
+        reference: source.reference.as_deref(),
+        ended: Some(row.ended),
+    });
+    let mut scores = adapter::pair_scores(&PairScores { tags: scores.tags, ..kept.clone() });
+    for tag in kept.tags {
+        if !scores.tags.iter().any(|known| known == tag.as_str()) {
+            scores.tags.push(tag.as_str().to_owned());
+        }
+    }
+    GeneratedPair {
+        index: row.index,
+        response: source.response.clone(),
+        reference: source.reference.clone(),
+        generated,
+        tokens: adapter::whole(row.ids.len()),
+        ended: row.ended,
+        response_tokens_cut: adapter::whole(row.response_tokens_cut),
+        scores,
+    }
+}
+
+/// Figures of all pairs together; tags are counted as the pairs carry them.
+pub fn summary(pairs: &[GeneratedPair]) -> app::wire::ScoreSummary {
+    let inputs: Vec<ScoreInput<'_>> = pairs
+        .iter()
+        .map(|pair| ScoreInput {
+            response: &pair.response,
+            generated: &pair.generated,
+            reference: pair.reference.as_deref(),
+            ended: Some(pair.ended),
+        })
+        .collect();
+    let scores: Vec<PairScores> = inputs.iter().zip(pairs).map(|(input, pair)| PairScores {
+        tags: engine::score::Tag::ALL
+            .into_iter()
+            .filter(|tag| pair.scores.tags.iter().any(|name| name == tag.as_str()))
+            .collect(),
+        ..engine::score::score_pair(input)
+    }).collect();
+    adapter::score_summary(&engine::score::summarise(&inputs, &scores, SHUFFLE_SEED))
+}
+
+/// One pair per line, durably.
+pub fn write_pairs(path: &Path, pairs: &[GeneratedPair]) -> Result<()> {
+    let mut text = Vec::new();
+    for pair in pairs {
+        serde_json::to_writer(&mut text, pair)
+            .map_err(|error| app::wire::AppError::new("internal", format!("a pair cannot be written: {error}"), ""))?;
+        text.push(b'\n');
+    }
+    engine::artifact::write(path, &text).map_err(adapter::error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompt_and_new_tokens_stay_within_what_training_saw() {
+        assert_eq!(max_prompt(512, 64, 8192).ok(), Some(448));
+    }
+
+    #[test]
+    fn the_prompt_keeps_half_of_the_trained_length() {
+        assert_eq!(max_prompt(512, 500, 8192).ok(), Some(256));
+        assert_eq!(max_prompt(512, 2000, 8192).ok(), Some(256));
+    }
+
+    #[test]
+    fn the_context_bounds_both() {
+        assert_eq!(max_prompt(4096, 512, 2048).ok(), Some(1536));
+        assert!(max_prompt(512, 2048, 2048).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Runs one cell, blocking, with the engine: configuration and inputs in, events and one output out.
+//!
+//! Knows nothing of the store, of HTTP or of queues: whoever calls keeps the run log. `State` and `Output`
+//! events are the caller's to write.
+
+use std::path::{Path, PathBuf};
+
+use app::wire::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, RunView};
+use engine::Control;
+
+use crate::resources::Resources;
+
+mod bench;
+pub mod data;
+pub mod generate;
+mod histogram;
+mod model;
+pub mod report;
+pub mod train;
+
+pub use bench::Bench;
+
+pub struct Task<'a> {
+    pub run: i64,
+    /// Name of the experiment, for its report.
+    pub experiment: &'a str,
+    pub config: &'a CellConfig,
+    /// This run's artifacts; exists.
+    pub folder: &'a Path,
+    pub inputs: &'a [Input],
+    pub resources: &'a Resources,
+    pub bench: &'a mut Bench,
+    /// Of an earlier, cut-off execution of this run: they are not written again.
+    pub done_pairs: &'a [GeneratedPair],
+    pub control: &'a Control,
+}
+
+/// A finished run of a cell that this one builds on.
+pub struct Input {
+    pub kind: CellKind,
+    pub config: CellConfig,
+    pub output: CellOutput,
+    pub folder: PathBuf,
+    pub view: RunView,
+    /// All pairs of a generate run, by row; empty for other kinds.
+    pub pairs: Vec<GeneratedPair>,
+}
+
+pub enum Ended {
+    Done(CellOutput),
+    /// Stopped by its control; what was saved stays.
+    Stopped,
+}
+
+pub type Result<T, E = AppError> = std::result::Result<T, E>;
+
+pub fn execute(task: &mut Task<'_>, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+    let ended = match task.config {
+        CellConfig::Data(config) => data::execute(task, config, emit),
+        CellConfig::Model(config) => model::execute(task, config, emit),
+        CellConfig::Train(config) => train::execute(task, config, emit),
+        CellConfig::Generate(config) => generate::execute(task, config, emit),
+        CellConfig::Report(config) => report::execute(task, config, emit),
+        CellConfig::Note(_) => {
+            Err(AppError::new("invalid_setting", "a note cannot be run", "Run the cells around it."))
+        }
+    };
+    match ended {
+        // Whether a stop reaches the engine before or after its last step makes no difference to the person.
+        Err(error) if error.code == "stopped" => Ok(Ended::Stopped),
+        ended => ended,
+    }
+}
+
+pub(crate) fn phase(emit: &mut dyn FnMut(RunEvent), text: impl Into<String>) {
+    emit(RunEvent::Phase { text: text.into() });
+}
+
+/// The input of this kind; `needs_run` where there is none.
+fn input(inputs: &[Input], kind: CellKind) -> Result<&Input> {
+    inputs.iter().find(|input| input.kind == kind).ok_or_else(|| {
+        AppError::new(
+            "needs_run",
+            format!("there is no finished {} run to build on", kind.as_str()),
+            format!("Run the {} cell first.", kind.as_str()),
+        )
+    })
+}
+
+/// The configuration and output of an input, in one go; a store that mixed them up is a fault of ours, not a panic.
+macro_rules! parts {
+    ($inputs:expr, $kind:ident) => {{
+        let found = $crate::work::input($inputs, app::wire::CellKind::$kind)?;
+        match (&found.config, &found.output) {
+            (app::wire::CellConfig::$kind(config), app::wire::CellOutput::$kind(output)) => Ok((found, config, output)),
+            _ => Err(app::wire::AppError::new(
+                "internal",
+                concat!("the stored ", stringify!($kind), " run holds another kind of output"),
+                "Run that cell again.",
+            )),
+        }?
+    }};
+}
+pub(crate) use parts;
+
+/// Progress events at most every 100 ms, and always the last.
+fn progress<'a>(emit: &'a mut dyn FnMut(RunEvent)) -> impl FnMut(u64, u64) + 'a {
+    let mut last: Option<std::time::Instant> = None;
+    move |done, total| {
+        let due = last.is_none_or(|at| at.elapsed().as_millis() >= 100);
+        if due || done == total {
+            last = Some(std::time::Instant::now());
+            emit(RunEvent::Progress { done, total });
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The model cell: finds the base model (fetching it where it is absent), loads it and says what it is.
+
+use app::wire::{CellOutput, ModelConfig, RunEvent};
+
+use super::{Bench, Ended, Result, Task, phase, progress};
+use crate::adapter;
+use crate::resources::Resources;
+
+pub(super) fn execute(task: &mut Task<'_>, config: &ModelConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+    let model = load(task.bench, task.resources, task.control, &config.model, emit)?;
+    Ok(Ended::Done(CellOutput::Model(adapter::model_output(&config.model, model))))
+}
+
+/// The base model with this id, fetched and loaded where it is not here already.
+pub(super) fn load<'b>(
+    bench: &'b mut Bench,
+    resources: &Resources,
+    control: &engine::Control,
+    id: &str,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<&'b engine::model::BaseModel> {
+    if !resources.has_model(id) {
+        phase(emit, "fetching the base model");
+    }
+    let path = resources.model(id, control, &mut progress(emit))?;
+    bench.model(&path, emit)
+}
+
+/// Refuses a base model whose files are no longer those that the model cell saw.
+pub(super) fn check_unchanged(model: &engine::model::BaseModel, seen: &app::wire::ModelOutput) -> Result<()> {
+    if model.sha256 == seen.sha256 {
+        return Ok(());
+    }
+    Err(app::wire::AppError::new(
+        "conflict",
+        format!(
+            "the base model {} has sha256 {} now, but had {} when the model cell ran",
+            seen.id, model.sha256, seen.sha256
+        ),
+        "Run the model cell again, and then what builds on it.",
+    ))
+}
