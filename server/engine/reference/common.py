@@ -16,25 +16,29 @@ WORKSPACE = ENGINE.parent.parent
 FIXTURES = ENGINE / "tests" / "fixtures"
 GOLDEN = ENGINE / "tests" / "golden"
 TINY = FIXTURES / "tiny-llama"
+TINY_GGUF = FIXTURES / "tiny-llama.gguf"
 STORIES = WORKSPACE.parent / "shared" / "data" / "models" / "stories260k"
 SMOLLM2 = WORKSPACE / "data" / "models" / "smollm2-135m-instruct"
 
 
-def load(folder):
-    """A model in f32, ready to compute, from an HF folder or a folder with one GGUF file."""
-    ggufs = sorted(folder.glob("*.gguf"))
-    where = {"gguf_file": ggufs[0].name} if ggufs else {}
-    model = transformers.LlamaForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", **where
-    )
+def gguf_of(path):
+    """A GGUF file itself, or the one in a folder; None for an HF folder."""
+    found = [path] if path.is_file() else sorted(path.glob("*.gguf"))
+    return found[0] if found else None
+
+
+def load(path):
+    """A model in f32, ready to compute, from an HF folder, a GGUF file or a folder with one."""
+    file = gguf_of(path)
+    folder, where = (file.parent, {"gguf_file": file.name}) if file else (path, {})
+    model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **where)
     return model.eval()
 
 
-def tokenizer(folder):
+def tokenizer(path):
     """The `tokenizers` object, so that BOS is added where a script says so and nowhere else."""
-    if (folder / "tokenizer.json").exists():
-        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return tokenizer_of_gguf(sorted(folder.glob("*.gguf"))[0])
+    file = gguf_of(path)
+    return tokenizer_of_gguf(file) if file else tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
 
 
 def tokenizer_of_gguf(path):

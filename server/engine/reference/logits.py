@@ -1,7 +1,7 @@
 """Writes tests/golden/logits.json: logits and mean negative log-likelihoods as transformers computes them in f32."""
 
 import torch
-from common import SMOLLM2, STORIES, TINY, ids_of, load, number, numbers, tokenizer, write
+from common import SMOLLM2, STORIES, TINY, TINY_GGUF, ids_of, load, number, numbers, tokenizer, write
 
 PARAGRAPH = (
     "Bread wants four things: flour, water, salt and time. Mix the first three until no dry patch is left, cover the "
@@ -56,6 +56,7 @@ content = {
     "tiny-llama": cases(TINY, tiny),
     # The same weights with the embeddings as the head.
     "tiny-llama-tied": cases(TINY, tiny[:3], tied=True),
+    "tiny-llama-gguf": cases(TINY_GGUF, [*tiny[:6], CHAT]),
 }
 if STORIES.exists():
     story = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."

@@ -1,6 +1,7 @@
 """Writes tests/golden/lora.json and lora/*.safetensors: 20 steps of PEFT on tiny-llama in several settings."""
 
 import torch
+import transformers
 from common import GOLDEN, TINY, ids_of, load, number, tokenizer, write
 from peft_training import ALL, adapt, factors, train
 from safetensors.torch import save_file
@@ -82,6 +83,20 @@ cases = [
     case("q_v", "q_v", ["q_proj", "v_proj"], sequences),
     case("q_v_all_tokens", "q_v", ["q_proj", "v_proj"], sequences, loss_on_all=True),
 ]
+
+
+def rates(name, warmup):
+    """What transformers' schedule gives before each of 20 steps, as a share of the learning rate."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = transformers.get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=20)
+    found = []
+    for _ in range(20):
+        found.append(number(schedule.get_last_lr()[0]))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
 write(
     "lora.json",
     {
@@ -90,6 +105,11 @@ write(
         "batch_size": 4,
         "accumulation": 2,
         "pairs": [{"instruction": i, "response": r, **s} for (i, r), s in zip(PAIRS, sequences)],
+        "schedules": {
+            "constant": rates("constant_with_warmup", 5),
+            "linear": rates("linear", 5),
+            "cosine": rates("cosine", 5),
+        },
         "cases": cases,
     },
 )

@@ -1,14 +1,16 @@
-"""Writes tests/fixtures/tiny-llama: a Llama of 39,200 random weights in the layout of a Hugging Face folder.
+"""Writes tests/fixtures/tiny-llama: a Llama of 39,200 random weights in the layout of a Hugging Face folder, and
+tests/fixtures/tiny-llama.gguf: the same, stored in four layouts as a quantised file is.
 
 The weights are scaled so that logits differ by several units: a wrong rope, norm or head mapping shows at once.
 """
 
 import json
 
+import gguf
 import tokenizers
 import torch
 import transformers
-from common import TINY
+from common import TINY, TINY_GGUF
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 # No merge crosses a blank, so that words encode alike wherever a text is cut into segments.
@@ -82,10 +84,79 @@ def write_model(vocab_size):
     model.generation_config = transformers.GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)
     model.save_pretrained(TINY)
     print(f"{sum(weight.numel() for weight in model.parameters())} parameters")
+    return model
+
+
+LAYOUTS = {
+    "token_embd": "Q8_0",
+    "output": "Q8_0",
+    "attn_q": "Q4_1",
+    "attn_k": "Q4_1",
+    "attn_v": "Q4_1",
+    "attn_output": "Q4_1",
+    "ffn_gate": "F16",
+    "ffn_up": "F16",
+    "ffn_down": "Q8_0",
+}
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def write_gguf(model):
+    config = model.config
+    out = gguf.GGUFWriter(TINY_GGUF, "llama")
+    out.add_name("tiny-llama")
+    out.add_block_count(config.num_hidden_layers)
+    out.add_context_length(config.max_position_embeddings)
+    out.add_embedding_length(config.hidden_size)
+    out.add_feed_forward_length(config.intermediate_size)
+    out.add_head_count(config.num_attention_heads)
+    out.add_head_count_kv(config.num_key_value_heads)
+    out.add_rope_dimension_count(config.head_dim)
+    out.add_rope_freq_base(10000.0)
+    out.add_layer_norm_rms_eps(config.rms_norm_eps)
+    out.add_vocab_size(config.vocab_size)
+    stored = json.loads((TINY / "tokenizer.json").read_text())["model"]
+    out.add_tokenizer_model("gpt2")
+    # Digits stand alone there too, since no merge joins them.
+    out.add_tokenizer_pre("smollm")
+    out.add_token_list(list(stored["vocab"]))
+    out.add_token_types([3 if piece in SPECIAL else 1 for piece in stored["vocab"]])
+    out.add_token_merges([" ".join(merge) for merge in stored["merges"]])
+    out.add_bos_token_id(config.bos_token_id)
+    out.add_eos_token_id(config.eos_token_id)
+    out.add_add_bos_token(False)
+    for name, weight in model.state_dict().items():
+        prefix, _, rest = name.removesuffix(".weight").rpartition("layers.")
+        layer, _, rest = rest.partition(".") if prefix else ("", "", rest)
+        short = GGUF_NAMES[rest]
+        values = weight.numpy()
+        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(short)
+        if heads:
+            # llama.cpp's rope turns neighbours, Hugging Face's turns halves: interleave the rows.
+            values = values.reshape(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2).reshape(values.shape)
+        kind = gguf.GGMLQuantizationType[LAYOUTS.get(short, "F32")]
+        out.add_tensor((f"blk.{layer}." if layer else "") + f"{short}.weight", gguf.quantize(values, kind), raw_dtype=kind)
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
 
 
 TINY.mkdir(parents=True, exist_ok=True)
-write_model(write_tokenizer())
+write_gguf(write_model(write_tokenizer()))
 # It must be a folder that others read too.
 loaded = transformers.AutoTokenizer.from_pretrained(TINY)
 ids = loaded("What is the thing?<|im_end|>")["input_ids"]
