@@ -11,6 +11,7 @@ pub mod control;
 pub mod generate;
 pub mod lora;
 pub mod model;
+mod random;
 pub mod score;
 pub mod template;
 pub mod tokenizer;

@@ -1,29 +1,20 @@
 //! Writing instructions for responses: batched decoding with a cache of keys and values, sampling, stop rules.
+//!
+//! Knows prompts as token ids only; templates, scores and files are others' matters.
 
+mod cache;
+mod config;
+mod decode;
+mod sampler;
+
+use crate::Result;
 use crate::control::Control;
 use crate::lora::Adapter;
 use crate::model::BaseModel;
 use crate::template::EncodedPrompt;
-use crate::Result;
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct GenerateConfig {
-    /// 0 is greedy.
-    pub temperature: f64,
-    pub top_p: f64,
-    /// 0 keeps every token.
-    pub top_k: usize,
-    pub repetition_penalty: f64,
-    pub max_new_tokens: usize,
-    pub batch_size: usize,
-    pub seed: u64,
-}
-
-impl GenerateConfig {
-    pub fn validate(&self) -> Result<()> {
-        todo!()
-    }
-}
+pub use config::GenerateConfig;
+pub(crate) use decode::generate_with;
 
 /// One row to be written for. `index` names it in events and seeds its random stream.
 #[derive(Clone, Debug)]
@@ -45,12 +36,22 @@ pub struct GeneratedRow {
     /// Without the stop token.
     pub ids: Vec<u32>,
     pub text: String,
-    /// Ended by a stop token rather than by the limit.
-    pub ended: bool,
+    /// The stop token that ended it; None where it ran to the limit.
+    pub stopped_by: Option<u32>,
     pub response_tokens_cut: usize,
 }
 
+impl GeneratedRow {
+    /// Ended by a stop token rather than by the limit.
+    pub fn ended(&self) -> bool {
+        self.stopped_by.is_some()
+    }
+}
+
 /// Writes for every row; rows come as they finish. Stopped by `control`: [`crate::Error::Stopped`], what was given out stays valid.
+///
+/// Each row draws from a stream of its own, seeded by `config.seed` and its index, so its text does not depend on which
+/// rows are written beside it, but for the rounding of products whose number of rows differs (docs/FORMATS.md).
 pub fn generate(
     model: &BaseModel,
     adapter: Option<&Adapter>,
@@ -60,6 +61,8 @@ pub fn generate(
     control: &Control,
     on_event: &mut dyn FnMut(GenerateEvent),
 ) -> Result<()> {
-    let _ = (model, adapter, rows, stop_ids, config, control, on_event);
-    todo!()
+    config.validate()?;
+    let merged = adapter.map(|adapter| model.llama.merged(&adapter.set));
+    let llama = merged.as_ref().unwrap_or(&model.llama);
+    generate_with(model, llama, rows, stop_ids, config, control, on_event)
 }

@@ -2,19 +2,23 @@
 
 use std::path::Path;
 
+mod base;
 mod config;
 mod files;
-mod llama;
+pub(crate) mod gguf;
+pub(crate) mod llama;
+pub(crate) mod ops;
+mod storage;
 
+pub use base::BaseModel;
 pub use config::LlamaConfig;
 pub use files::ModelFiles;
-pub use llama::BaseModel;
+pub(crate) use files::read_small;
 
 /// Where loading stands, for progress: tensors done of all.
 pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// What can be said of a model without its weights: a folder, a `config.json` alone, or a GGUF file.
 pub fn inspect(path: &Path) -> crate::Result<LlamaConfig> {
-    let _ = path;
-    todo!()
+    files::inspect(path)
 }

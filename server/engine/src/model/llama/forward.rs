@@ -1,0 +1,115 @@
+//! Forward: token ids of a packed batch to hidden states, keeping per layer what backward needs.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::super::ops::{Dropout, Rope, linear, lora_linear, rms_norm, swiglu};
+use super::{Layer, Llama, LoraSet};
+use crate::lora::Projection;
+use crate::random::mix;
+
+/// One way through the model: where the tokens stand and what is beside the frozen weights.
+pub(crate) struct Pass<'a> {
+    pub(crate) rope: Rope,
+    pub(crate) lora: Option<&'a LoraSet>,
+    pub(crate) dropout: DropoutSeed,
+}
+
+/// The dropout of one forward pass; each projection derives its own.
+#[derive(Clone, Copy)]
+pub(crate) struct DropoutSeed {
+    pub(crate) rate: f64,
+    pub(crate) seed: u64,
+}
+
+impl DropoutSeed {
+    pub(crate) const OFF: Self = Self { rate: 0.0, seed: 0 };
+
+    pub(super) fn of(self, layer: usize, projection: Projection) -> Dropout {
+        Dropout { rate: self.rate, seed: mix(self.seed ^ mix((layer * 7 + projection as usize) as u64 + 1)) }
+    }
+}
+
+/// What one layer's backward needs. Norms and products that are cheap are made again instead.
+pub(super) struct LayerTrace {
+    pub(super) x: Tensor<2>,       // [tokens, hidden], the layer's input
+    pub(super) q: Tensor<2>,       // [tokens, heads * head_dim], rotated
+    pub(super) k: Tensor<2>,       // [tokens, kv_heads * head_dim], rotated
+    pub(super) v: Tensor<2>,       // [tokens, kv_heads * head_dim]
+    pub(super) context: Tensor<2>, // [tokens, heads * head_dim], attention's output
+    pub(super) middle: Tensor<2>,  // [tokens, hidden], after attention
+    pub(super) gate: Tensor<2>,    // [tokens, ffn]
+    pub(super) up: Tensor<2>,      // [tokens, ffn]
+}
+
+/// What the whole backward needs.
+pub(crate) struct Trace {
+    pub(super) layers: Vec<LayerTrace>,
+    /// [tokens, hidden], before the last norm.
+    pub(super) last: Tensor<2>,
+}
+
+/// Attention as the caller arranges it (within segments, over a cache): layer, q, k, v -> context.
+pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2>;
+
+impl Pass<'_> {
+    pub(super) fn project(&self, layer: &Layer, index: usize, projection: Projection, x: Tensor<2>) -> Tensor<2> {
+        let weight = layer.weight(projection);
+        let lora = self.lora.and_then(|set| set.factors.get(&(index, projection)).map(|factors| (set.scale, factors)));
+        match lora {
+            Some((scale, factors)) => lora_linear(x, weight, factors, scale, self.dropout.of(index, projection)),
+            None => linear(x, weight),
+        }
+    }
+}
+
+impl Llama {
+    /// ids -> normed hidden states [tokens, hidden].
+    pub(crate) fn hidden(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> Tensor<2> {
+        let mut x = self.embed(ids);
+        for index in 0..self.layers.len() {
+            (x, _) = self.layer_forward(index, x, pass, attend);
+        }
+        rms_norm(x, &self.norm, self.config.rms_norm_eps)
+    }
+
+    /// As [`Self::hidden`], with the trace that [`Llama::backward`] takes.
+    pub(crate) fn hidden_traced(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> (Tensor<2>, Trace) {
+        let mut x = self.embed(ids);
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for index in 0..self.layers.len() {
+            let (next, trace) = self.layer_forward(index, x, pass, attend);
+            layers.push(trace);
+            x = next;
+        }
+        let hidden = rms_norm(x.clone(), &self.norm, self.config.rms_norm_eps);
+        (hidden, Trace { layers, last: x })
+    }
+
+    /// [tokens, hidden]
+    fn embed(&self, ids: &[u32]) -> Tensor<2> {
+        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let length = ids.len();
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [length]), &self.device);
+        self.embedding.clone().select(0, ids)
+    }
+
+    fn layer_forward(&self, index: usize, x: Tensor<2>, pass: &Pass<'_>, attend: Attend<'_>) -> (Tensor<2>, LayerTrace) {
+        let layer = &self.layers[index];
+        let eps = self.config.rms_norm_eps;
+        let project = |projection, x| pass.project(layer, index, projection, x);
+
+        let normed = rms_norm(x.clone(), &layer.attention_norm, eps);
+        let q = pass.rope.rotate(project(Projection::QProj, normed.clone()));
+        let k = pass.rope.rotate(project(Projection::KProj, normed.clone()));
+        let v = project(Projection::VProj, normed);
+        let context = attend(index, &q, &k, &v);
+        let middle = x.clone() + project(Projection::OProj, context.clone());
+
+        let normed = rms_norm(middle.clone(), &layer.ffn_norm, eps);
+        let gate = project(Projection::GateProj, normed.clone());
+        let up = project(Projection::UpProj, normed);
+        let down = project(Projection::DownProj, swiglu(gate.clone(), up.clone()));
+        let y = middle.clone() + down;
+        (y, LayerTrace { x, q, k, v, context, middle, gate, up })
+    }
+}

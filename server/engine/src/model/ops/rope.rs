@@ -1,0 +1,72 @@
+//! Rotary position embedding (Su et al., arXiv:2104.09864) in HF's rotate-half layout: feature `i` of a head is
+//! rotated with feature `i + head_dim / 2` by the angle `position * theta^(-2i / head_dim)`.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::cpu;
+
+/// Cosines and sines for the tokens of one packed batch.
+#[derive(Clone)]
+pub(crate) struct Rope {
+    cos: Tensor<3>, // [tokens, 1, head_dim / 2]
+    sin: Tensor<3>,
+    head_dim: usize,
+}
+
+impl Rope {
+    pub(crate) fn new(positions: &[usize], head_dim: usize, theta: f64, device: &Device) -> Self {
+        let half = head_dim / 2;
+        // Angles in f64: at position 8000 an f32 angle is off by more than the tolerance of the logits.
+        let frequencies: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
+        let mut cos = Vec::with_capacity(positions.len() * half);
+        let mut sin = Vec::with_capacity(positions.len() * half);
+        for &position in positions {
+            for frequency in &frequencies {
+                let (s, c) = (position as f64 * frequency).sin_cos();
+                cos.push(c as f32);
+                sin.push(s as f32);
+            }
+        }
+        let shape = [positions.len(), 1, half];
+        Self {
+            cos: Tensor::from_data(TensorData::new(cos, shape), device),
+            sin: Tensor::from_data(TensorData::new(sin, shape), device),
+            head_dim,
+        }
+    }
+
+    /// x: [tokens, heads * head_dim] -> the same, rotated.
+    pub(crate) fn rotate(&self, x: Tensor<2>) -> Tensor<2> {
+        self.turn(x, false)
+    }
+
+    /// The inverse rotation, which is also the backward: the rotation is orthogonal.
+    pub(crate) fn rotate_back(&self, x: Tensor<2>) -> Tensor<2> {
+        self.turn(x, true)
+    }
+
+    fn turn(&self, x: Tensor<2>, back: bool) -> Tensor<2> {
+        if cpu::applies(&x.device()) {
+            cpu::rope(x, &self.cos, &self.sin, self.head_dim, back)
+        } else {
+            self.composed(x, back)
+        }
+    }
+
+    pub(super) fn composed(&self, x: Tensor<2>, back: bool) -> Tensor<2> {
+        let sin = if back { -self.sin.clone() } else { self.sin.clone() };
+        let [tokens, features] = x.dims();
+        let (heads, half) = (features / self.head_dim, self.head_dim / 2);
+        let x = x.reshape([tokens, heads, self.head_dim]);
+        let first = x.clone().narrow(2, 0, half);
+        let second = x.narrow(2, half, half);
+        let turned = Tensor::cat(
+            vec![
+                first.clone() * self.cos.clone() - second.clone() * sin.clone(),
+                second * self.cos.clone() + first * sin,
+            ],
+            2,
+        );
+        turned.reshape([tokens, features])
+    }
+}

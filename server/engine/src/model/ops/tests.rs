@@ -1,0 +1,202 @@
+//! Every hand-written backward against finite differences of its forward, over odd shapes.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+
+use super::*;
+use crate::random::{Purpose, stream};
+
+fn device() -> Device {
+    Device::flex()
+}
+
+fn random(shape: [usize; 2], seed: u64) -> Tensor<2> {
+    let mut random = stream(seed, Purpose::LoraInit, 0, 0);
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| random.random_range(-1.0..1.0)).collect();
+    Tensor::from_data(TensorData::new(values, shape), &device())
+}
+
+fn values(x: &Tensor<2>) -> Vec<f32> {
+    x.to_data().try_to_vec().unwrap()
+}
+
+/// A scalar of any tensor: a fixed random weighting, so that no component's gradient can hide.
+fn weigh(y: &Tensor<2>, weights: &Tensor<2>) -> f64 {
+    values(y).iter().zip(values(weights)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum()
+}
+
+/// Compares `gradient` with central differences of `loss` around `x` at a spread of components.
+fn check_gradient(what: &str, x: &Tensor<2>, gradient: &Tensor<2>, loss: impl Fn(Tensor<2>) -> f64) {
+    let (base, gradient, shape) = (values(x), values(gradient), x.dims());
+    assert_eq!(base.len(), gradient.len(), "{what}");
+    let step = 5e-3_f32;
+    for index in (0..base.len()).step_by((base.len() / 23).max(1)) {
+        let at = |delta: f32| {
+            let mut moved = base.clone();
+            moved[index] += delta;
+            loss(Tensor::from_data(TensorData::new(moved, shape), &device()))
+        };
+        let expected = (at(step) - at(-step)) / f64::from(2.0 * step);
+        let found = f64::from(gradient[index]);
+        let allowed = 2e-3 + 1e-2 * expected.abs();
+        assert!((found - expected).abs() < allowed, "{what}[{index}]: {found} but differences say {expected}");
+    }
+}
+
+#[test]
+fn rms_norm_backward_agrees_with_differences() {
+    let (x, dy) = (random([5, 7], 1), random([5, 7], 2));
+    let weight: Tensor<1> = random([1, 7], 3).reshape([7]);
+    let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone());
+    check_gradient("x", &x, &dx, |x| weigh(&rms_norm(x, &weight, 1e-5), &dy));
+}
+
+#[test]
+fn swiglu_backward_agrees_with_differences() {
+    let (gate, up, dy) = (random([3, 11], 1) * 3.0, random([3, 11], 2), random([3, 11], 3));
+    let (dgate, dup) = swiglu_backward(gate.clone(), up.clone(), dy.clone());
+    check_gradient("gate", &gate, &dgate, |gate| weigh(&swiglu(gate, up.clone()), &dy));
+    check_gradient("up", &up, &dup, |up| weigh(&swiglu(gate.clone(), up), &dy));
+}
+
+#[test]
+fn rope_turned_back_is_where_it_was() {
+    let x = random([4, 2 * 6], 1);
+    let rope = Rope::new(&[0, 1, 17, 4000], 6, 10_000.0, &device());
+    let there_and_back = rope.rotate_back(rope.rotate(x.clone()));
+    for (a, b) in values(&x).iter().zip(values(&there_and_back)) {
+        assert!((a - b).abs() < 1e-5);
+    }
+    // Position 0 is not turned at all.
+    assert_eq!(values(&rope.rotate(x.clone()))[..12], values(&x)[..12]);
+}
+
+#[test]
+fn attention_backward_agrees_with_differences_in_every_segment() {
+    let (heads, kv_heads, head_dim) = (6, 2, 4);
+    let segments = Segments::new(&[1, 5, 3], heads, kv_heads, head_dim, &device());
+    let (q, k, v) = (random([9, heads * head_dim], 1), random([9, 8], 2), random([9, 8], 3));
+    let dy = random([9, heads * head_dim], 4);
+    let (dq, dk, dv) = attention_backward(&q, &k, &v, &dy, &segments);
+    check_gradient("q", &q, &dq, |q| weigh(&attention(&q, &k, &v, &segments), &dy));
+    check_gradient("k", &k, &dk, |k| weigh(&attention(&q, &k, &v, &segments), &dy));
+    check_gradient("v", &v, &dv, |v| weigh(&attention(&q, &k, &v, &segments), &dy));
+}
+
+#[test]
+fn a_packed_sequence_sees_nothing_of_its_neighbours() {
+    let (q, k, v) = (random([7, 8], 1), random([7, 4], 2), random([7, 4], 3));
+    let packed = attention(&q, &k, &v, &Segments::new(&[4, 3], 2, 1, 4, &device()));
+    let alone = Segments::new(&[3], 2, 1, 4, &device());
+    let tail = |x: &Tensor<2>| x.clone().narrow(0, 4, 3);
+    let single = attention(&tail(&q), &tail(&k), &tail(&v), &alone);
+    for (a, b) in values(&tail(&packed)).iter().zip(values(&single)) {
+        assert!((a - b).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn one_token_over_a_cache_is_the_last_row_of_attention() {
+    let (heads, kv_heads, head_dim, length) = (4, 2, 4, 6);
+    let (q, k, v) = (random([length, 16], 1), random([length, 8], 2), random([length, 8], 3));
+    let whole = attention(&q, &k, &v, &Segments::new(&[length], heads, kv_heads, head_dim, &device()));
+    let split = |x: Tensor<2>| x.reshape([length, kv_heads, head_dim]).permute([1, 0, 2]);
+    let last = attend_cached(q.narrow(0, length - 1, 1), split(k), split(v));
+    for (a, b) in values(&whole.narrow(0, length - 1, 1)).iter().zip(values(&last)) {
+        assert!((a - b).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn head_loss_is_the_cross_entropy_and_its_gradient_agrees_with_differences() {
+    // More rows than a chunk, so that chunking is part of what is checked.
+    let (rows, vocabulary, hidden_size) = (330, 13, 5);
+    let (hidden, weight) = (random([rows, hidden_size], 1), random([vocabulary, hidden_size], 2));
+    let targets: Vec<u32> = (0..rows as u32).map(|row| row * 7 % 13).collect();
+    let loss = head_loss(hidden.clone(), &weight, &targets, 0.5);
+    let log_probs = target_log_probs(hidden.clone(), &weight, &targets);
+    let sum: f64 = -log_probs.iter().map(|value| f64::from(*value)).sum::<f64>();
+    assert!((loss.sum - sum).abs() < 1e-4);
+    check_gradient("hidden", &hidden, &loss.gradient, |hidden| {
+        0.5 * -target_log_probs(hidden, &weight, &targets).iter().map(|value| f64::from(*value)).sum::<f64>()
+    });
+}
+
+#[test]
+fn lora_backward_agrees_with_differences_with_and_without_dropout() {
+    for rate in [0.0, 0.4] {
+        let dropout = Dropout { rate, seed: 7 };
+        let (x, weight, dy) = (random([6, 5], 1), random([3, 5], 2), random([6, 3], 3));
+        let factors = Factors { a: random([2, 5], 4), b: random([3, 2], 5) };
+        let forward = |x: Tensor<2>, factors: &Factors| lora_linear(x, &weight, factors, 2.0, dropout);
+        let (dx, gradients) = lora_backward(x.clone(), dy.clone(), &factors, 2.0, dropout);
+        let dx = dx + dy.clone().matmul(weight.clone());
+        check_gradient("x", &x, &dx, |x| weigh(&forward(x, &factors), &dy));
+        check_gradient("A", &factors.a, &gradients.a, |a| {
+            weigh(&forward(x.clone(), &Factors { a, b: factors.b.clone() }), &dy)
+        });
+        check_gradient("B", &factors.b, &gradients.b, |b| {
+            weigh(&forward(x.clone(), &Factors { a: factors.a.clone(), b }), &dy)
+        });
+    }
+}
+
+#[test]
+fn dropout_drops_its_share_and_keeps_the_mean() {
+    let x = Tensor::<2>::ones([200, 50], &device());
+    let eye: Tensor<2> = Tensor::<1>::ones([50], &device()).unsqueeze::<2>();
+    let factors = Factors { a: eye, b: Tensor::ones([1, 1], &device()) };
+    let zero = Tensor::<2>::zeros([1, 50], &device());
+    let dropped = values(&lora_linear(x, &zero, &factors, 1.0, Dropout { rate: 0.25, seed: 3 }));
+    let mean = dropped.iter().sum::<f32>() / dropped.len() as f32 / 50.0;
+    assert!((mean - 1.0).abs() < 0.02, "{mean}");
+}
+
+/// Largest difference relative to the larger of 1 and the value.
+fn difference(a: &Tensor<2>, b: &Tensor<2>) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    values(a).iter().zip(values(b)).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+}
+
+#[test]
+fn fused_kernels_equal_their_compositions_over_odd_shapes() {
+    for (rows, columns) in [(1, 6), (3, 18), (33, 34), (130, 576)] {
+        let (x, dy) = (random([rows, columns], 1) * 4.0, random([rows, columns], 2));
+        let up = random([rows, columns], 3);
+        let weight: Tensor<1> = random([1, columns], 4).reshape([columns]);
+        assert!(difference(&rms_norm(x.clone(), &weight, 1e-5), &super::rms_norm::composed(x.clone(), &weight, 1e-5)) < 1e-5);
+        let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone());
+        let composed = super::rms_norm::composed_backward(x.clone(), &weight, 1e-5, dy.clone());
+        assert!(difference(&dx, &composed) < 1e-5);
+        assert!(difference(&swiglu(x.clone(), up.clone()), &super::swiglu::composed(x.clone(), up.clone())) < 1e-5);
+        let (dgate, dup) = swiglu_backward(x.clone(), up.clone(), dy.clone());
+        let (dgate_composed, dup_composed) = super::swiglu::composed_backward(x.clone(), up, dy);
+        assert!(difference(&dgate, &dgate_composed) < 1e-5 && difference(&dup, &dup_composed) < 1e-5);
+        let positions: Vec<usize> = (0..rows).map(|row| row * 3).collect();
+        let rope = Rope::new(&positions, 2, 10_000.0, &device());
+        assert!(difference(&rope.rotate(x.clone()), &rope.composed(x.clone(), false)) < 1e-6);
+        let dropout = Dropout { rate: 0.3, seed: 11 };
+        assert_eq!(values(&cpu::dropout(x.clone(), 0.3, 11)), values(&dropout.composed(x)));
+    }
+}
+
+#[test]
+fn fused_attention_equals_the_composition_over_odd_shapes() {
+    for (lengths, heads, kv_heads, head_dim) in
+        [(vec![1], 1, 1, 2), (vec![5, 1, 70], 6, 2, 8), (vec![64, 65, 63], 3, 3, 16), (vec![200], 4, 1, 64)]
+    {
+        let tokens = lengths.iter().sum();
+        let (q, k) = (random([tokens, heads * head_dim], 1) * 3.0, random([tokens, kv_heads * head_dim], 2) * 3.0);
+        let (v, dy) = (random([tokens, kv_heads * head_dim], 3), random([tokens, heads * head_dim], 4));
+        let segments = Segments::new(&lengths, heads, kv_heads, head_dim, &device()).with_masks(&device());
+        let composed = super::attention::composed(&q, &k, &v, &segments);
+        assert!(difference(&attention(&q, &k, &v, &segments), &composed) < 1e-5, "{lengths:?}");
+        let fused = attention_backward(&q, &k, &v, &dy, &segments);
+        let composed = super::attention::composed_backward(&q, &k, &v, &dy, &segments);
+        for (what, a, b) in
+            [("q", fused.0, composed.0), ("k", fused.1, composed.1), ("v", fused.2, composed.2)]
+        {
+            assert!(difference(&a, &b) < 2e-5, "{lengths:?} d{what}: {}", difference(&a, &b));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Pairs as token ids, their order in each epoch, and packed batches of them.
+
+use rand::seq::SliceRandom;
+
+use super::{Integrity, LossOn, TrainConfig};
+use crate::data::Pair;
+use crate::model::BaseModel;
+use crate::random::{Purpose, stream};
+use crate::template::{EncodedPair, Template};
+use crate::{Error, Result};
+
+/// Pairs shown token by token.
+const EXAMPLES: usize = 3;
+
+/// A sequence with the positions that are supervised: the loss is on `ids[first_target..]`, each predicted from what precedes it.
+pub(super) struct Sequence {
+    pub(super) ids: Vec<u32>,
+    first_target: usize,
+}
+
+impl Sequence {
+    pub(super) fn supervised(&self) -> usize {
+        self.ids.len() - self.first_target
+    }
+}
+
+/// Sequences of a batch one after another, without padding.
+pub(super) struct Packed {
+    pub(super) ids: Vec<u32>,
+    pub(super) lengths: Vec<usize>,
+    pub(super) positions: Vec<usize>,
+    /// Rows of the packed batch that predict a supervised token, and that token.
+    pub(super) rows: Vec<usize>,
+    pub(super) targets: Vec<u32>,
+}
+
+impl Packed {
+    pub(super) fn new<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
+        let mut packed =
+            Self { ids: Vec::new(), lengths: Vec::new(), positions: Vec::new(), rows: Vec::new(), targets: Vec::new() };
+        for sequence in sequences {
+            let start = packed.ids.len();
+            for position in sequence.first_target..sequence.ids.len() {
+                packed.rows.push(start + position - 1);
+                packed.targets.push(sequence.ids[position]);
+            }
+            packed.ids.extend_from_slice(&sequence.ids);
+            packed.lengths.push(sequence.ids.len());
+            packed.positions.extend(0..sequence.ids.len());
+        }
+        packed
+    }
+}
+
+/// Encodes the pairs and counts what encoding did to them.
+pub(super) fn encode(
+    model: &BaseModel,
+    template: &Template,
+    pairs: &[Pair],
+    config: &TrainConfig,
+) -> Result<(Vec<Sequence>, Integrity)> {
+    let context = model.config.max_position_embeddings;
+    if config.max_length > context {
+        return Err(Error::invalid("max_length", config.max_length, format!("at most {context}, the model's context")));
+    }
+    let mut sequences = Vec::with_capacity(pairs.len());
+    let mut integrity = Integrity { pairs: pairs.len() as u64, ..Integrity::default() };
+    for pair in pairs {
+        let encoded = template.encode_pair(&model.tokenizer, pair, config.max_length, config.truncation)?;
+        let Some(encoded) = encoded else {
+            integrity.dropped += 1;
+            continue;
+        };
+        integrity.shortened += u64::from(encoded.response_tokens_cut > 0);
+        integrity.targets_cut += u64::from(encoded.target_tokens_cut > 0);
+        integrity.targets_lost += u64::from(encoded.ids.len() <= encoded.prompt_len);
+        let Some(sequence) = supervise(encoded, config.loss_on) else {
+            continue;
+        };
+        integrity.tokens += sequence.ids.len() as u64;
+        integrity.supervised_tokens += sequence.supervised() as u64;
+        if integrity.examples.len() < EXAMPLES {
+            integrity.examples.push(masked(model, &sequence));
+        }
+        sequences.push(sequence);
+    }
+    Ok((sequences, integrity))
+}
+
+/// None where nothing is left to supervise.
+fn supervise(encoded: EncodedPair, loss_on: LossOn) -> Option<Sequence> {
+    let first_target = match loss_on {
+        LossOn::Target => encoded.prompt_len.max(1),
+        LossOn::All => 1,
+    };
+    (encoded.ids.len() > first_target).then_some(Sequence { ids: encoded.ids, first_target })
+}
+
+fn masked(model: &BaseModel, sequence: &Sequence) -> Vec<(String, bool)> {
+    let token = |(position, &id): (usize, &u32)| (model.tokenizer.piece_text(id), position >= sequence.first_target);
+    sequence.ids.iter().enumerate().map(token).collect()
+}
+
+/// The order of an epoch's sequences: a function of the seed and the epoch alone.
+pub(super) fn order(count: usize, seed: u64, epoch: u32) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut stream(seed, Purpose::Shuffle, u64::from(epoch), 0));
+    order
+}

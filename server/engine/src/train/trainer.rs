@@ -1,0 +1,386 @@
+//! The training loop: for each step the micro-batches' gradients, normalised by the step's supervised tokens, then one
+//! AdamW update, then whatever is due (validation, checkpoint, samples).
+
+use std::time::Instant;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use sha2::{Digest, Sha256};
+
+use super::batch::{Packed, Sequence, encode, order};
+use super::checkpoint::{self, JobIdentity, State};
+use super::optimizer::{AdamW, accumulate, global_norm};
+use super::schedule::learning_rate;
+use super::{Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome};
+use crate::control::{Control, Stop};
+use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with};
+use crate::lora::{Adapter, Lock, fresh, read_factors};
+use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass};
+use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
+use crate::random::{Purpose, derive};
+use crate::{Error, Result};
+
+/// New tokens of a sample: enough to see what it has learnt.
+const SAMPLE_TOKENS: usize = 64;
+
+pub(super) struct Trainer<'a> {
+    job: &'a TrainJob<'a>,
+    config: &'a TrainConfig,
+    control: &'a Control,
+    on_event: &'a mut dyn FnMut(TrainEvent),
+    sequences: Vec<Sequence>,
+    validation: Vec<Sequence>,
+    steps_per_epoch: u32,
+    steps: u32,
+    set: LoraSet,
+    optimizer: AdamW,
+    state: State,
+    started: Instant,
+    session: Session,
+}
+
+/// What this session has done, for speed and ETA.
+#[derive(Default)]
+struct Session {
+    steps: u32,
+    tokens: u64,
+    /// Seconds in steps alone, without validation, checkpoints and samples.
+    step_seconds: f64,
+}
+
+/// One optimizer step's sums.
+struct StepSums {
+    loss: f64,
+    gradients: Gradients,
+    tokens: u64,
+    supervised: u64,
+}
+
+impl<'a> Trainer<'a> {
+    pub(super) fn prepare(
+        job: &'a TrainJob<'a>,
+        control: &'a Control,
+        on_event: &'a mut dyn FnMut(TrainEvent),
+    ) -> Result<Self> {
+        let (model, config) = (job.model, job.config);
+        on_event(TrainEvent::Phase("encoding the pairs"));
+        let (sequences, integrity) = encode(model, job.template, job.train, config)?;
+        on_event(TrainEvent::Integrity(integrity));
+        if sequences.is_empty() {
+            return Err(Error::Empty(format!(
+                "none of the {} training pairs is left to train on: no target fits into max_length {}",
+                job.train.len(),
+                config.max_length
+            )));
+        }
+        let (validation, _) = encode(model, job.template, job.validation, config)?;
+        let per_step = config.batch_size * config.accumulation;
+        let steps_per_epoch = sequences.len().div_ceil(per_step) as u32;
+        let all = steps_per_epoch.saturating_mul(config.epochs);
+        let steps = config.max_steps.map_or(all, |most| most.min(all));
+
+        let identity = JobIdentity {
+            lock: Lock::of(model, job.template),
+            settings: serde_json::to_string(config).expect("plain data"),
+            data_sha256: hash_of(&sequences, &validation),
+        };
+        let found = checkpoint::newest(job.folder, &identity, config, model)?;
+        let (state, set, optimizer) = match found {
+            Some(found) => {
+                on_event(TrainEvent::Resumed { step: found.0.step });
+                found
+            }
+            None => {
+                let device = &model.llama.device;
+                let set = match job.initial_factors {
+                    Some(path) => LoraSet {
+                        scale: config.lora.scale(),
+                        factors: read_factors(path, &config.lora, &model.config, device)?,
+                    },
+                    None => fresh(&config.lora, &model.config, config.seed, device),
+                };
+                let optimizer = AdamW::new(&set, config.weight_decay);
+                let state = State {
+                    step: 0,
+                    loss: 0.0,
+                    validation_loss_before: None,
+                    validation_loss: None,
+                    job: identity,
+                };
+                (state, set, optimizer)
+            }
+        };
+        Ok(Self {
+            job,
+            config,
+            control,
+            on_event,
+            sequences,
+            validation,
+            steps_per_epoch,
+            steps,
+            set,
+            optimizer,
+            state,
+            started: Instant::now(),
+            session: Session::default(),
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<TrainOutcome> {
+        if self.state.step == 0 {
+            self.evaluate()?;
+            self.state.validation_loss_before = self.state.validation_loss;
+        }
+        (self.on_event)(TrainEvent::Phase("training"));
+        let mut saved = self.state.step;
+        while self.state.step < self.steps {
+            let step = self.state.step + 1;
+            let clock = Instant::now();
+            let Some(sums) = self.gradients(step)? else {
+                return self.stop(saved);
+            };
+            self.update(step, sums, clock)?;
+
+            let (epoch_ends, last) = (step % self.steps_per_epoch == 0, step == self.steps);
+            let due = |every: Option<u32>| every.is_some_and(|every| step % every == 0);
+            if epoch_ends || last || due(self.config.evaluate_every) {
+                self.evaluate()?;
+            }
+            if epoch_ends || last || due(self.config.checkpoint_every) {
+                self.checkpoint()?;
+                saved = step;
+                self.sample()?;
+            }
+            if self.control.asked().is_some() && !last {
+                return self.stop(saved);
+            }
+        }
+        (self.on_event)(TrainEvent::Phase("writing the adapter"));
+        let folder = self.job.folder.join("adapter");
+        let lock = &self.state.job.lock;
+        let sha256 = Adapter::save(&folder, &self.config.lora, lock, self.job.template.text(), &self.set)?;
+        Ok(self.outcome(sha256, None))
+    }
+
+    /// The sums of one step over its micro-batches; None when asked to stop in the middle of it.
+    fn gradients(&self, step: u32) -> Result<Option<StepSums>> {
+        let epoch = (step - 1) / self.steps_per_epoch;
+        let within = ((step - 1) % self.steps_per_epoch) as usize;
+        let per_step = self.config.batch_size * self.config.accumulation;
+        let order = order(self.sequences.len(), self.config.seed, epoch);
+        let chosen = &order[within * per_step..((within + 1) * per_step).min(order.len())];
+        let supervised: usize = chosen.iter().map(|&index| self.sequences[index].supervised()).sum();
+
+        let mut sums = StepSums { loss: 0.0, gradients: Gradients::new(), tokens: 0, supervised: supervised as u64 };
+        for (micro, indices) in chosen.chunks(self.config.batch_size).enumerate() {
+            if self.control.asked().is_some() {
+                return Ok(None);
+            }
+            let packed = Packed::new(indices.iter().map(|&index| &self.sequences[index]));
+            let dropout = DropoutSeed {
+                rate: self.config.lora.dropout,
+                seed: derive(self.config.seed, Purpose::Dropout, u64::from(step), micro as u64),
+            };
+            let (loss, gradients) = self.micro_batch(&packed, dropout, 1.0 / supervised as f64);
+            if !loss.is_finite() {
+                let detail = format!("micro-batch {micro} with pairs {indices:?} of the encoded training data");
+                return Err(Error::NonFinite { what: "the loss", step, detail });
+            }
+            sums.loss += loss / supervised as f64;
+            sums.tokens += packed.ids.len() as u64;
+            accumulate(&mut sums.gradients, gradients);
+        }
+        Ok(Some(sums))
+    }
+
+    /// Loss sum in nats, and gradients of `scale` times it.
+    fn micro_batch(&self, packed: &Packed, dropout: DropoutSeed, scale: f64) -> (f64, Gradients) {
+        let llama = &self.job.model.llama;
+        let (pass, segments) = self.pass(packed, dropout);
+        let (hidden, trace) = llama.hidden_traced(&packed.ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments));
+        let rows = self.rows(packed);
+        let head = head_loss(hidden.clone().select(0, rows.clone()), &llama.head, &packed.targets, scale);
+        let dhidden = hidden.zeros_like().select_assign(0, rows, head.gradient, burn::tensor::IndexingUpdateOp::Add);
+        (head.sum, llama.backward(trace, dhidden, &pass, &segments))
+    }
+
+    fn pass(&self, packed: &Packed, dropout: DropoutSeed) -> (Pass<'_>, Segments) {
+        let config = &self.job.model.config;
+        let device = &self.job.model.llama.device;
+        let rope = Rope::new(&packed.positions, config.head_dim, config.rope_theta, device);
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let segments = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
+        (Pass { rope, lora: Some(&self.set), dropout }, segments)
+    }
+
+    fn rows(&self, packed: &Packed) -> Tensor<1, Int> {
+        let rows: Vec<i64> = packed.rows.iter().map(|&row| row as i64).collect();
+        Tensor::from_data(TensorData::new(rows, [packed.rows.len()]), &self.job.model.llama.device)
+    }
+
+    fn update(&mut self, step: u32, sums: StepSums, clock: Instant) -> Result<()> {
+        let norm = global_norm(&sums.gradients);
+        if !norm.is_finite() {
+            let detail = format!("the loss was {}; try a smaller learning rate", sums.loss);
+            return Err(Error::NonFinite { what: "the gradient norm", step, detail });
+        }
+        let clip = self.config.clip_norm;
+        let scale = if clip > 0.0 && norm > clip { clip / (norm + 1e-6) } else { 1.0 };
+        let rate = learning_rate(self.config, step, self.steps);
+        self.optimizer.step(&mut self.set, &sums.gradients, rate, scale);
+        self.state.step = step;
+        self.state.loss = sums.loss;
+
+        let seconds = clock.elapsed().as_secs_f64();
+        self.session.steps += 1;
+        self.session.tokens += sums.tokens;
+        self.session.step_seconds += seconds;
+        let per_step = self.session.step_seconds / f64::from(self.session.steps);
+        (self.on_event)(TrainEvent::Step(Step {
+            step,
+            steps: self.steps,
+            epoch: f64::from(step) / f64::from(self.steps_per_epoch),
+            loss: sums.loss,
+            learning_rate: rate,
+            gradient_norm: norm,
+            supervised_tokens: sums.supervised,
+            tokens: sums.tokens,
+            tokens_per_s: sums.tokens as f64 / seconds.max(1e-9),
+            elapsed_s: self.started.elapsed().as_secs_f64(),
+            eta_s: per_step * f64::from(self.steps - step),
+        }));
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<()> {
+        if self.validation.is_empty() {
+            return Ok(());
+        }
+        (self.on_event)(TrainEvent::Phase("measuring the validation loss"));
+        let llama = &self.job.model.llama;
+        let (mut sum, mut tokens) = (0.0, 0);
+        for sequences in self.validation.chunks(self.config.batch_size) {
+            if self.control.asked().is_some() {
+                return Ok(());
+            }
+            let packed = Packed::new(sequences);
+            let (pass, segments) = self.pass(&packed, DropoutSeed::OFF);
+            let hidden = llama.hidden(&packed.ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments));
+            let hidden = hidden.select(0, self.rows(&packed));
+            let log_probs = target_log_probs(hidden, &llama.head, &packed.targets);
+            sum -= log_probs.iter().map(|&value| f64::from(value)).sum::<f64>();
+            tokens += log_probs.len() as u64;
+        }
+        let loss = sum / tokens as f64;
+        self.state.validation_loss = Some(loss);
+        (self.on_event)(TrainEvent::Evaluation { step: self.state.step, loss, tokens });
+        (self.on_event)(TrainEvent::Phase("training"));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let name = checkpoint::save(self.job.folder, &self.state, &self.set, &self.optimizer)?;
+        (self.on_event)(TrainEvent::Checkpoint { step: self.state.step, name });
+        Ok(())
+    }
+
+    /// Greedy instructions for the first validation responses, as the model is now.
+    fn sample(&mut self) -> Result<()> {
+        let pairs = &self.job.validation[..self.config.samples.min(self.job.validation.len())];
+        if pairs.is_empty() || self.control.asked().is_some() {
+            return Ok(());
+        }
+        (self.on_event)(TrainEvent::Phase("writing samples"));
+        let most = self.job.model.config.max_position_embeddings.saturating_sub(SAMPLE_TOKENS);
+        let mut rows = Vec::with_capacity(pairs.len());
+        for (index, pair) in pairs.iter().enumerate() {
+            let most_prompt = self.config.max_length.min(most);
+            let prompt = self.job.template.encode_prompt(&self.job.model.tokenizer, &pair.response, most_prompt)?;
+            rows.push(GenerateRow { index: index as u32, prompt });
+        }
+        let config = GenerateConfig::greedy(SAMPLE_TOKENS, rows.len());
+        let merged = self.job.model.llama.merged(&self.set);
+        let (step, mut samples) = (self.state.step, Vec::new());
+        let written = generate_with(
+            self.job.model,
+            &merged,
+            &rows,
+            self.job.template.stop_ids(),
+            &config,
+            self.control,
+            &mut |event| {
+                if let GenerateEvent::Row(row) = event {
+                    samples.push(row);
+                }
+            },
+        );
+        match written {
+            Ok(()) | Err(Error::Stopped) => {}
+            Err(error) => return Err(error),
+        }
+        for row in samples {
+            let pair = &pairs[row.index as usize];
+            (self.on_event)(TrainEvent::Sample {
+                step,
+                index: row.index as usize,
+                response: pair.response.clone(),
+                reference: pair.instruction.clone(),
+                generated: self.job.template.extract(&row.text).to_owned(),
+            });
+        }
+        (self.on_event)(TrainEvent::Phase("training"));
+        Ok(())
+    }
+
+    /// Ends a run that was asked to stop; `saved` is the step of its newest checkpoint.
+    fn stop(mut self, saved: u32) -> Result<TrainOutcome> {
+        if self.control.asked() == Some(Stop::Discard) {
+            return Err(Error::Stopped);
+        }
+        if self.state.step > saved {
+            self.checkpoint()?;
+        }
+        let step = self.state.step;
+        Ok(self.outcome(String::new(), Some(step)))
+    }
+
+    fn outcome(&self, adapter_sha256: String, stopped_at: Option<u32>) -> TrainOutcome {
+        let (lora, model) = (&self.config.lora, &self.job.model.config);
+        TrainOutcome {
+            steps: self.state.step,
+            loss: self.state.loss,
+            validation_loss_before: self.state.validation_loss_before,
+            validation_loss: self.state.validation_loss,
+            trainable: lora.trainable(model),
+            trainable_percent: lora.trainable_percent(model),
+            tokens: self.session.tokens,
+            seconds: self.started.elapsed().as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+            adapter_sha256,
+            stopped_at,
+        }
+    }
+}
+
+fn hash_of(train: &[Sequence], validation: &[Sequence]) -> String {
+    let mut hash = Sha256::new();
+    for side in [train, validation] {
+        hash.update((side.len() as u64).to_le_bytes());
+        for sequence in side {
+            hash.update((sequence.ids.len() as u64).to_le_bytes());
+            hash.update((sequence.supervised() as u64).to_le_bytes());
+            for id in &sequence.ids {
+                hash.update(id.to_le_bytes());
+            }
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Linux says it in /proc; elsewhere 0.
+fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.map_or(0, |value| value * 1024)
+}
