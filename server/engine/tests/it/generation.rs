@@ -1,0 +1,129 @@
+//! Sampling: the same seed writes the same text, whoever is written beside it; streams and stops keep their word.
+
+use std::collections::BTreeMap;
+
+use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, generate};
+use engine::model::BaseModel;
+use engine::{Control, Stop};
+
+use crate::greedy::{row, write};
+use crate::support::{golden_pairs, short_template, tiny};
+
+fn rows(model: &BaseModel) -> Vec<GenerateRow> {
+    let template = short_template(&model.tokenizer);
+    let prompts = golden_pairs().into_iter().map(|pair| pair.response);
+    (10..)
+        .zip(prompts)
+        .map(|(index, response)| GenerateRow {
+            index,
+            prompt: template.encode_prompt(&model.tokenizer, &response, 200).unwrap(),
+        })
+        .collect()
+}
+
+fn sampled(batch_size: usize, seed: u64) -> GenerateConfig {
+    GenerateConfig {
+        temperature: 0.9,
+        top_p: 0.95,
+        top_k: 100,
+        repetition_penalty: 1.1,
+        max_new_tokens: 40,
+        batch_size,
+        seed,
+    }
+}
+
+fn ids(rows: &BTreeMap<u32, GeneratedRow>) -> Vec<&[u32]> {
+    rows.values().map(|row| row.ids.as_slice()).collect()
+}
+
+#[test]
+fn a_rows_text_depends_on_its_seed_and_not_on_its_neighbours() {
+    let model = tiny();
+    let rows = rows(&model);
+    let alone = write(&model, None, &rows, &sampled(1, 5));
+    for batch_size in [2, 3, 5, 8, 100] {
+        assert_eq!(write(&model, None, &rows, &sampled(batch_size, 5)), alone, "batch {batch_size}");
+    }
+    let mut others = rows.clone();
+    others.reverse();
+    others.retain(|row| row.index % 2 == 0);
+    for (index, found) in write(&model, None, &others, &sampled(3, 5)) {
+        assert_eq!(found, alone[&index]);
+    }
+    let another_seed = write(&model, None, &rows, &sampled(8, 6));
+    assert!(ids(&alone).iter().zip(ids(&another_seed)).all(|(a, b)| **a != *b));
+}
+
+#[test]
+fn rows_with_the_same_prompt_get_texts_of_their_own() {
+    let model = tiny();
+    let prompt = rows(&model)[0].prompt.ids.clone();
+    let found = write(&model, None, &[row(1, &prompt), row(2, &prompt)], &sampled(2, 5));
+    assert_ne!(found[&1].ids, found[&2].ids);
+}
+
+#[test]
+fn a_very_low_temperature_and_a_single_candidate_are_greedy() {
+    let model = tiny();
+    let rows = rows(&model);
+    let greedy = write(&model, None, &rows, &GenerateConfig::greedy(20, 8));
+    for config in [
+        GenerateConfig { temperature: 1.0, top_k: 1, ..GenerateConfig::greedy(20, 8) },
+        GenerateConfig { temperature: 1.0, top_p: 1e-9, ..GenerateConfig::greedy(20, 8) },
+    ] {
+        assert_eq!(ids(&write(&model, None, &rows, &config)), ids(&greedy));
+    }
+}
+
+#[test]
+fn streamed_text_is_a_beginning_of_the_rows_text_and_the_stop_token_is_not_in_it() {
+    let model = tiny();
+    let rows = rows(&model);
+    let mut streamed: BTreeMap<u32, String> = BTreeMap::new();
+    let mut finished = 0;
+    let config = GenerateConfig { max_new_tokens: 300, ..sampled(4, 5) };
+    generate(&model, None, &rows, &[2], &config, &Control::default(), &mut |event| match event {
+        GenerateEvent::Token { index, text } => {
+            assert!(!text.is_empty());
+            streamed.entry(index).or_default().push_str(&text);
+        }
+        GenerateEvent::Row(row) => {
+            let text = streamed.remove(&row.index).unwrap_or_default();
+            assert!(row.text.starts_with(&text), "{:?} is not where {text:?} begins", row.text);
+            assert!(!row.ids.contains(&2));
+            assert_eq!(row.ended(), row.ids.len() < 300);
+            finished += 1;
+        }
+    })
+    .unwrap();
+    assert_eq!((finished, streamed.len()), (rows.len(), 0));
+}
+
+#[test]
+fn a_stopped_generation_keeps_the_rows_that_it_gave_out() {
+    let model = tiny();
+    let rows = rows(&model);
+    let whole = write(&model, None, &rows, &sampled(1, 5));
+    let (control, mut given) = (Control::default(), Vec::new());
+    let stopped = generate(&model, None, &rows, &[2], &sampled(1, 5), &control, &mut |event| {
+        if let GenerateEvent::Row(row) = event {
+            given.push(row);
+            if given.len() == 3 {
+                control.stop(Stop::Save);
+            }
+        }
+    });
+    assert_eq!(stopped.unwrap_err().code(), "stopped");
+    assert_eq!(given.len(), 3);
+    assert!(given.iter().all(|row| *row == whole[&row.index]));
+}
+
+#[test]
+fn what_does_not_fit_into_the_models_context_is_refused_with_the_limit() {
+    let model = tiny();
+    let long = row(0, &[5; 2040]);
+    let config = GenerateConfig::greedy(9, 1);
+    let error = generate(&model, None, &[long], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("at most 8"), "{error}");
+}

@@ -1,0 +1,237 @@
+//! Stopping, and going on exactly: a resumed run is the run that was never stopped, to the last bit.
+
+use std::fs;
+use std::path::Path;
+
+use engine::data::Pair;
+use engine::lora::{LoraConfig, Projection};
+use engine::model::BaseModel;
+use engine::template::Template;
+use engine::train::{Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
+use engine::{Control, Error, Stop};
+
+use crate::support::{full_batch, golden_pairs, short_template, tiny};
+
+/// Seven pairs, one at a time and two to a step: four epochs of four steps, the last step of each a short one.
+struct Bench {
+    model: BaseModel,
+    template: Template,
+    train: Vec<Pair>,
+    validation: Vec<Pair>,
+    config: TrainConfig,
+}
+
+/// What one call of `train` gave.
+struct Session {
+    result: Result<TrainOutcome, Error>,
+    resumed: Option<u32>,
+    steps: Vec<Step>,
+    evaluations: Vec<(u32, f64)>,
+    checkpoints: Vec<u32>,
+}
+
+impl Session {
+    /// What must be equal to the bit.
+    fn figures(&self) -> Vec<(u32, u64, u64, u64)> {
+        self.steps
+            .iter()
+            .map(|s| (s.step, s.loss.to_bits(), s.gradient_norm.to_bits(), s.learning_rate.to_bits()))
+            .collect()
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let model = tiny();
+        let template = short_template(&model.tokenizer);
+        let mut train = golden_pairs();
+        let validation = train.split_off(7);
+        let config = TrainConfig {
+            lora: LoraConfig {
+                rank: 4,
+                alpha: 8.0,
+                dropout: 0.2,
+                targets: vec![Projection::QProj, Projection::DownProj],
+            },
+            epochs: 4,
+            batch_size: 1,
+            accumulation: 2,
+            schedule: Schedule::Cosine,
+            warmup_steps: 2,
+            clip_norm: 1.0,
+            seed: 20,
+            ..full_batch(Vec::new(), 1)
+        };
+        Self { model, template, train, validation, config }
+    }
+
+    fn run(&self, folder: &Path, on: impl Fn(&TrainEvent, &Control)) -> Session {
+        let job = TrainJob {
+            model: &self.model,
+            template: &self.template,
+            train: &self.train,
+            validation: &self.validation,
+            config: &self.config,
+            folder,
+            initial_factors: None,
+        };
+        let control = Control::default();
+        let (mut resumed, mut steps, mut evaluations, mut checkpoints) = (None, Vec::new(), Vec::new(), Vec::new());
+        let result = train(&job, &control, &mut |event| {
+            on(&event, &control);
+            match event {
+                TrainEvent::Resumed { step } => resumed = Some(step),
+                TrainEvent::Step(step) => steps.push(step),
+                TrainEvent::Evaluation { step, loss, .. } => evaluations.push((step, loss)),
+                TrainEvent::Checkpoint { step, name } => {
+                    assert!(folder.join("checkpoints").join(name).join("manifest.json").exists());
+                    checkpoints.push(step);
+                }
+                _ => {}
+            }
+        });
+        Session { result, resumed, steps, evaluations, checkpoints }
+    }
+}
+
+fn at_step(wanted: u32, stop: Stop) -> impl Fn(&TrainEvent, &Control) {
+    move |event, control| {
+        if matches!(event, TrainEvent::Step(step) if step.step == wanted) {
+            control.stop(stop);
+        }
+    }
+}
+
+fn nothing(_: &TrainEvent, _: &Control) {}
+
+#[test]
+fn a_run_stopped_anywhere_and_resumed_is_the_run_that_was_not_stopped() {
+    let bench = Bench::new();
+    let whole = tempfile::tempdir().unwrap();
+    let uninterrupted = bench.run(whole.path(), nothing);
+    let outcome = uninterrupted.result.as_ref().unwrap();
+    assert_eq!((outcome.steps, outcome.stopped_at, uninterrupted.resumed), (16, None, None));
+    assert_eq!(uninterrupted.steps.len(), 16);
+    assert_eq!(uninterrupted.checkpoints, [4, 8, 12, 16]);
+    let figures = uninterrupted.figures();
+
+    // In the middle of an epoch, at its end, just after it, and before the last step.
+    for stop_at in [1, 6, 8, 9, 15] {
+        let folder = tempfile::tempdir().unwrap();
+        let first = bench.run(folder.path(), at_step(stop_at, Stop::Save));
+        let stopped = first.result.as_ref().unwrap();
+        assert_eq!((stopped.stopped_at, stopped.adapter_sha256.as_str()), (Some(stop_at), ""));
+        assert!(!folder.path().join("adapter").exists());
+        assert_eq!(first.figures(), figures[..stop_at as usize]);
+
+        let second = bench.run(folder.path(), nothing);
+        let resumed = second.result.as_ref().unwrap();
+        assert_eq!(second.resumed, Some(stop_at));
+        assert_eq!(second.figures(), figures[stop_at as usize..], "stopped at {stop_at}");
+        assert_eq!(resumed.adapter_sha256, outcome.adapter_sha256);
+        assert_eq!(
+            (resumed.loss.to_bits(), resumed.validation_loss),
+            (outcome.loss.to_bits(), outcome.validation_loss)
+        );
+        assert_eq!(resumed.validation_loss_before, outcome.validation_loss_before);
+    }
+}
+
+#[test]
+fn a_run_may_be_stopped_many_times() {
+    let bench = Bench::new();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let uninterrupted = bench.run(whole.path(), nothing);
+    let mut figures = Vec::new();
+    for stop_at in [3, 5, 11] {
+        figures.extend(bench.run(parts.path(), at_step(stop_at, Stop::Save)).figures());
+    }
+    let last = bench.run(parts.path(), nothing);
+    figures.extend(last.figures());
+    assert_eq!(figures, uninterrupted.figures());
+    assert_eq!(last.result.unwrap().adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
+}
+
+#[test]
+fn a_run_that_was_cut_off_goes_on_from_its_newest_checkpoint() {
+    let mut bench = Bench::new();
+    bench.config.checkpoint_every = Some(3);
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let uninterrupted = bench.run(whole.path(), nothing);
+    assert_eq!(uninterrupted.checkpoints, [3, 4, 6, 8, 9, 12, 15, 16]);
+    let first = bench.run(cut.path(), at_step(7, Stop::Discard));
+    assert_eq!(first.result.unwrap_err().code(), "stopped");
+    let second = bench.run(cut.path(), nothing);
+    assert_eq!(second.resumed, Some(6));
+    assert_eq!(second.figures(), uninterrupted.figures()[6..]);
+    assert_eq!(second.result.unwrap().adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it() {
+    let bench = Bench::new();
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let uninterrupted = bench.run(whole.path(), nothing);
+    bench.run(cut.path(), at_step(10, Stop::Save));
+    let damaged = cut.path().join("checkpoints/step-00000010/factors.safetensors");
+    let mut bytes = fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let second = bench.run(cut.path(), nothing);
+    assert_eq!(second.resumed, Some(8));
+    assert_eq!(second.figures(), uninterrupted.figures()[8..]);
+}
+
+#[test]
+fn a_run_that_was_stopped_before_its_first_step_starts_from_the_beginning() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    let first = bench.run(folder.path(), |event, control| {
+        if matches!(event, TrainEvent::Integrity(_)) {
+            control.stop(Stop::Save);
+        }
+    });
+    assert_eq!(first.result.unwrap().stopped_at, Some(0));
+    assert!(first.steps.is_empty());
+    let second = bench.run(folder.path(), nothing);
+    assert_eq!((second.resumed, second.steps.len()), (None, 16));
+    assert_eq!(second.evaluations.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 4, 8, 12, 16]);
+}
+
+#[test]
+fn a_cancelled_run_leaves_no_adapter() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    let session = bench.run(folder.path(), at_step(1, Stop::Discard));
+    assert_eq!(session.result.unwrap_err().code(), "stopped");
+    assert_eq!(session.steps.len(), 1);
+    assert!(!folder.path().join("adapter").exists());
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_or_other_pairs_is_refused_rather_than_continued() {
+    let mut bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    bench.run(folder.path(), at_step(5, Stop::Save));
+
+    bench.config.learning_rate *= 2.0;
+    let error = bench.run(folder.path(), nothing).result.unwrap_err();
+    assert!(error.to_string().contains("configuration"), "{error}");
+
+    bench.config.learning_rate /= 2.0;
+    bench.train.swap(0, 1);
+    let error = bench.run(folder.path(), nothing).result.unwrap_err();
+    assert!(error.to_string().contains("data"), "{error}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let mut bench = Bench::new();
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let first = bench.run(folders[0].path(), nothing);
+    let again = bench.run(folders[1].path(), nothing);
+    assert_eq!(first.figures(), again.figures());
+    assert_eq!(first.result.unwrap().adapter_sha256, again.result.unwrap().adapter_sha256);
+    bench.config.seed += 1;
+    assert_ne!(first.steps[1].loss, bench.run(folders[2].path(), nothing).steps[1].loss);
+}
