@@ -1,0 +1,78 @@
+//! Answers that are not pages of the app: errors as JSON, and the few plain pages for those who are not let in.
+
+use app::wire::AppError;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+pub fn error(status: StatusCode, error: AppError) -> Response {
+    (status, Json(error)).into_response()
+}
+
+/// An error of the service, under the status that says the same.
+pub fn service_error(given: AppError) -> Response {
+    let status = match given.code.as_str() {
+        "not_found" => StatusCode::NOT_FOUND,
+        "unauthorised" => StatusCode::UNAUTHORIZED,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "queue_full" => StatusCode::TOO_MANY_REQUESTS,
+        "conflict" | "needs_run" => StatusCode::CONFLICT,
+        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    error(status, given)
+}
+
+pub fn too_large(what: &str, limit: u64) -> Response {
+    let message = format!("{what} is larger than the limit of {limit} bytes.");
+    let mut response =
+        error(StatusCode::PAYLOAD_TOO_LARGE, AppError::new("too_large", message, "Send less at a time."));
+    // The rest of the body is not read, so the connection cannot be used again.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+pub fn too_slow() -> Response {
+    let refused =
+        AppError::new("connection", "The request took too long to arrive.", "Try again over a better connection.");
+    error(StatusCode::REQUEST_TIMEOUT, refused)
+}
+
+/// For those without the cookie: says how to get in, and nothing else.
+pub fn sign_in(path_wants_page: bool) -> Response {
+    if !path_wants_page {
+        let refused = AppError::new(
+            "unauthorised",
+            "This needs the link that the server printed when it started.",
+            "Open that link (it ends in ?token=…) in this browser, then try again.",
+        );
+        return error(StatusCode::UNAUTHORIZED, refused);
+    }
+    let text = "<p>This notebook is private. Open the link that <code>backtranslate serve</code> printed when it started: \
+                it ends in <code>?token=…</code> and lets this browser in.</p>\
+                <p>The token also stands in the file <code>token</code> of the data folder: \
+                add <code>/?token=</code> and the token to this address.</p>";
+    plain_page(StatusCode::UNAUTHORIZED, "Not signed in", text)
+}
+
+/// The same for unknown, malformed and revoked links.
+pub fn unknown_share() -> Response {
+    let text = "<p>This link does not open a report. It may have been mistyped or withdrawn; \
+                ask whoever sent it for a new one.</p>";
+    plain_page(StatusCode::NOT_FOUND, "No report here", text)
+}
+
+pub fn too_many_misses() -> Response {
+    let text = "<p>Too many links that do not exist were tried from this address. Wait a minute, then try again.</p>";
+    plain_page(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", text)
+}
+
+fn plain_page(status: StatusCode, title: &str, text: &str) -> Response {
+    let page = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <title>{title}</title><link rel=\"stylesheet\" href=\"/pkg/backtranslate.css\"></head>\
+         <body><main class=\"plain\"><h1>{title}</h1>{text}</main></body></html>"
+    );
+    (status, Html(page)).into_response()
+}

@@ -1,0 +1,182 @@
+//! The service over HTTP: pages, server functions, the socket, uploads, and who may have them.
+//!
+//! Owns addresses, cookies, headers and limits of requests. Prints nothing, and decides nothing about
+//! experiments or runs.
+
+mod access;
+mod answer;
+mod connections;
+mod files;
+mod guard;
+mod guest;
+mod hosts;
+mod limiter;
+mod router;
+mod socket;
+mod upload;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::wire::AppError;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::service::Service;
+use access::Access;
+use hosts::Hosts;
+use limiter::Limiter;
+
+/// How long open connections may take to finish once the server stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    pub listen: SocketAddr,
+    /// The data folder, where the token and unfinished uploads are kept.
+    pub data: PathBuf,
+    /// The page's built files.
+    pub site: PathBuf,
+    /// Serves everyone who can connect. Refused beyond loopback.
+    pub no_auth: bool,
+    /// Host names under which this server may be addressed, besides loopback and the listen address.
+    pub allowed_hosts: Vec<String>,
+    /// Largest upload, in bytes.
+    pub upload_limit: u64,
+}
+
+impl HttpOptions {
+    pub fn new(listen: SocketAddr, data: impl Into<PathBuf>, site: impl Into<PathBuf>) -> Self {
+        Self {
+            listen,
+            data: data.into(),
+            site: site.into(),
+            no_auth: false,
+            allowed_hosts: Vec::new(),
+            upload_limit: 512 * 1024 * 1024,
+        }
+    }
+}
+
+/// What every request handler may look at.
+struct Shared {
+    service: Arc<Service>,
+    access: Access,
+    hosts: Hosts,
+    limiter: Limiter,
+    site: PathBuf,
+    incoming: upload::Incoming,
+    viewers: Arc<tokio::sync::Semaphore>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A server that listens and does not answer yet.
+pub struct Site {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Site {
+    pub async fn bind(service: Arc<Service>, options: &HttpOptions) -> Result<Self, AppError> {
+        if options.no_auth && !options.listen.ip().is_loopback() {
+            return Err(AppError::new(
+                "invalid_setting",
+                format!("--no-auth with the address {} would let everyone on the network in.", options.listen),
+                "Leave --no-auth out, or listen on 127.0.0.1.",
+            ));
+        }
+        let listener = TcpListener::bind(options.listen).await.map_err(|error| {
+            AppError::new(
+                "conflict",
+                format!("The address {} cannot be listened on: {error}.", options.listen),
+                "Choose another with --listen; port 0 takes any free one.",
+            )
+        })?;
+        let address = listener.local_addr().unwrap_or(options.listen);
+        let shared = Shared {
+            service,
+            access: Access::open(&options.data, address.port(), options.no_auth)?,
+            hosts: Hosts::new(address.ip(), &options.allowed_hosts),
+            limiter: Limiter::default(),
+            site: options.site.clone(),
+            incoming: upload::Incoming::open(&options.data, options.upload_limit)?,
+            viewers: Arc::new(tokio::sync::Semaphore::new(socket::MOST_VIEWERS)),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        Ok(Self { listener, address, shared: Arc::new(shared) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address that lets a person in: with the token, unless everyone is.
+    pub fn link(&self) -> String {
+        let host = if self.address.ip().is_unspecified() {
+            SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.address.port()))
+        } else {
+            self.address
+        };
+        match self.shared.access.token() {
+            Some(token) => format!("http://{host}/?token={token}"),
+            None => format!("http://{host}/"),
+        }
+    }
+
+    /// Serves until `stop`, then lets the running run save, ends sockets, and returns within ten seconds.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { listener, shared, .. } = self;
+        let router = router::router(&shared);
+        let accepting = connections::accept(listener, router, shared.shutdown.clone(), shared.tasks.clone());
+        let closing = async {
+            stop.cancelled().await;
+            shared.shutdown.cancel();
+            let service = Arc::clone(&shared.service);
+            let _ = tokio::task::spawn_blocking(move || service.shutdown()).await;
+        };
+        tokio::join!(accepting, closing);
+        shared.tasks.close();
+        let _ = tokio::time::timeout(DRAIN, shared.tasks.wait()).await;
+    }
+}
+
+/// Serves until SIGINT or SIGTERM. `ready` gets the link that lets a person in.
+pub async fn serve(
+    service: Arc<Service>,
+    options: HttpOptions,
+    ready: impl FnOnce(&str) + Send,
+) -> Result<(), AppError> {
+    let site = Site::bind(service, &options).await?;
+    tracing::info!(address = %site.address(), "serving");
+    ready(&site.link());
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        asked_to_end().await;
+        asked.cancel();
+    });
+    site.run(stop).await;
+    Ok(())
+}
+
+async fn asked_to_end() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

@@ -1,0 +1,188 @@
+//! Experiments and cells: make, change, order, delete, and show them as a notebook.
+
+use std::collections::HashMap;
+
+use app::wire::{AppError, Cell, CellConfig, CellKind, Notebook, RunView};
+
+use super::fingerprint::{Standing, standings};
+use super::{Core, stale};
+use crate::store::{CellRow, Key, RunRow};
+
+/// In characters.
+const LONGEST_NAME: usize = 200;
+const MOST_CELLS: usize = 200;
+/// Of one cell's configuration as JSON.
+const LONGEST_CONFIG: usize = 256 * 1024;
+
+impl Core {
+    pub(super) fn create_experiment(&self, name: &str, cells: &[CellConfig], key: &str) -> Result<i64, AppError> {
+        let _commands = self.commands();
+        let key = Key { command: "create_experiment", key };
+        if let Some(known) = self.store.known_key(key)? {
+            return Ok(known);
+        }
+        if cells.len() > MOST_CELLS {
+            return Err(too_many_cells(cells.len()));
+        }
+        for config in cells {
+            check_size(config)?;
+        }
+        Ok(self.store.create_experiment(&checked_name(name)?, cells, key)?)
+    }
+
+    pub(super) fn rename_experiment(&self, experiment: i64, name: &str) -> Result<(), AppError> {
+        self.store.rename_experiment(experiment, &checked_name(name)?)?;
+        self.jobs.notify(experiment);
+        Ok(())
+    }
+
+    pub(super) fn delete_experiment(&self, experiment: i64) -> Result<(), AppError> {
+        let _commands = self.commands();
+        if let Some(run) = self.store.active_runs(experiment)?.first() {
+            return Err(under_way(run));
+        }
+        let runs = self.store.delete_experiment(experiment)?;
+        self.folders.remove(&runs);
+        self.jobs.notify(experiment);
+        Ok(())
+    }
+
+    pub(super) fn notebook(&self, experiment: i64) -> Result<Notebook, AppError> {
+        let name = self.store.experiment_name(experiment)?;
+        let newest = self.store.newest_runs(experiment)?;
+        let cell = |standing: Standing| -> Result<Cell, AppError> {
+            let run = newest.get(&standing.cell.id);
+            Ok(Cell {
+                id: standing.cell.id,
+                run: run.map(|run| self.view_of(run)).transpose()?,
+                stale: run.map(|run| stale::reasons(run, &standing)).unwrap_or_default(),
+                missing_input: standing.missing_input,
+                config: standing.cell.config,
+            })
+        };
+        let cells = self.standings(experiment)?.into_iter().map(cell).collect::<Result<_, _>>()?;
+        Ok(Notebook { id: experiment, name, cells })
+    }
+
+    pub(super) fn standings(&self, experiment: i64) -> Result<Vec<Standing>, AppError> {
+        let cells = self.store.cells(experiment)?;
+        // Several cells may name the same file; it is looked at once.
+        let mut seen: HashMap<i64, String> = HashMap::new();
+        for cell in &cells {
+            seen.insert(cell.id, self.identities.of(&cell.config, &self.resources));
+        }
+        Ok(standings(cells, |cell| seen.remove(&cell.id).unwrap_or_default()))
+    }
+
+    pub(super) fn view_of(&self, run: &RunRow) -> Result<RunView, AppError> {
+        match self.jobs.view(run.id) {
+            Some(view) => Ok(view),
+            None => Ok(self.store.view(run)?),
+        }
+    }
+
+    pub(super) fn add_cell(&self, experiment: i64, kind: CellKind, position: u32) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        self.store.experiment_name(experiment)?;
+        let count = self.store.cells(experiment)?.len();
+        if count >= MOST_CELLS {
+            return Err(too_many_cells(count + 1));
+        }
+        self.store.add_cell(experiment, &CellConfig::default_of(kind), position as usize)?;
+        self.changed(experiment)
+    }
+
+    pub(super) fn save_cell(&self, cell: i64, config: CellConfig) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        check_size(&config)?;
+        let mut row = self.store.cell(cell)?;
+        let (is, wanted) = (row.config.kind(), config.kind());
+        if is != wanted {
+            return Err(AppError::new(
+                "invalid_setting",
+                format!(
+                    "Cell {cell} is a {} cell; its configuration cannot be one of a {} cell.",
+                    is.as_str(),
+                    wanted.as_str()
+                ),
+                "Add a cell of that kind instead.",
+            ));
+        }
+        if row.config == config {
+            return self.notebook(row.experiment);
+        }
+        row.config = config;
+        self.store.save_cell(&row)?;
+        self.changed(row.experiment)
+    }
+
+    pub(super) fn move_cell(&self, cell: i64, position: u32) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        let row = self.store.cell(cell)?;
+        self.store.move_cell(&row, position as usize)?;
+        self.changed(row.experiment)
+    }
+
+    pub(super) fn delete_cell(&self, cell: i64) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        let row = self.store.cell(cell)?;
+        self.refuse_if_used(&row)?;
+        let runs = self.store.delete_cell(&row)?;
+        self.folders.remove(&runs);
+        self.changed(row.experiment)
+    }
+
+    /// A run that is queued or under way needs its cell, and the cells whose outputs it reads.
+    fn refuse_if_used(&self, cell: &CellRow) -> Result<(), AppError> {
+        let active = self.store.active_runs(cell.experiment)?;
+        let using =
+            active.iter().find(|run| run.cell == cell.id || run.inputs.iter().any(|input| input.cell == cell.id));
+        using.map_or(Ok(()), |run| Err(under_way(run)))
+    }
+
+    fn changed(&self, experiment: i64) -> Result<Notebook, AppError> {
+        self.jobs.notify(experiment);
+        self.notebook(experiment)
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, AppError> {
+    let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
+    match name.chars().count() {
+        1..=LONGEST_NAME => Ok(name),
+        0 => Err(AppError::new("invalid_setting", "The name is empty.", "Give the experiment a name.")),
+        length => Err(AppError::new(
+            "invalid_setting",
+            format!("The name has {length} characters; the limit is {LONGEST_NAME}."),
+            "Choose a shorter name; a note cell holds longer texts.",
+        )),
+    }
+}
+
+fn check_size(config: &CellConfig) -> Result<(), AppError> {
+    let length = serde_json::to_string(config).map_or(usize::MAX, |text| text.len());
+    if length <= LONGEST_CONFIG {
+        return Ok(());
+    }
+    Err(AppError::new(
+        "too_large",
+        format!("The cell's configuration has {length} bytes; the limit is {LONGEST_CONFIG}."),
+        "Shorten its texts.",
+    ))
+}
+
+fn too_many_cells(count: usize) -> AppError {
+    AppError::new(
+        "too_large",
+        format!("The experiment would have {count} cells; the limit is {MOST_CELLS}."),
+        "Delete cells that are not needed, or make another experiment.",
+    )
+}
+
+fn under_way(run: &RunRow) -> AppError {
+    AppError::new(
+        "conflict",
+        format!("A {} run is {}.", run.config.kind().as_str(), run.state.as_str()),
+        "Stop it or wait until it has finished, then try again.",
+    )
+}

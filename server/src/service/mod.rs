@@ -1,0 +1,195 @@
+//! What pages and headless verbs ask for, answered from the store, the queue and the resources.
+//!
+//! `Service` is the whole server without HTTP. Its core blocks; the async face in `backend.rs` calls it on
+//! blocking threads. Knows nothing of cookies, sockets or HTML.
+
+mod backend;
+mod cells;
+mod fingerprint;
+mod plan;
+pub mod presets;
+mod runs;
+mod shares;
+mod stale;
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use app::wire::{AppError, CellConfig, LoggedEvent, Preset, RunView};
+use engine::device::Device;
+use tokio::sync::broadcast;
+
+use crate::jobs::{Assignment, Jobs, MakeExecutor, RunFolders};
+use crate::resources::Resources;
+use crate::settings::Settings;
+use crate::store::{Key, Store};
+use crate::work::{self, Bench, Task};
+
+pub use crate::jobs::Notice;
+use fingerprint::Identities;
+pub use shares::{new_token, token_is_well_formed};
+
+/// How long a run may take to save before the process ends without it.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+pub struct Service {
+    core: Arc<Core>,
+}
+
+/// The blocking inside of the service.
+struct Core {
+    store: Arc<Store>,
+    jobs: Arc<Jobs>,
+    folders: RunFolders,
+    resources: Arc<Resources>,
+    identities: Identities,
+    /// Commands that look first and then change take this, so that they see each other whole.
+    commands: Mutex<()>,
+    device: String,
+    device_description: String,
+    /// Held for as long as the process serves this data folder.
+    _lock: File,
+}
+
+impl Service {
+    /// Opens the data folder and the device, marks runs that were cut off, and starts the thread that computes.
+    pub fn open(settings: Settings) -> Result<Arc<Self>, AppError> {
+        let device = Device::open(&settings.device).map_err(crate::adapter::error)?;
+        let description = device.description();
+        let spec = settings.device.clone();
+        Self::open_with(&settings, description, |resources| {
+            Box::new(move || {
+                let mut bench = Bench::new(spec.clone());
+                let resources = Arc::clone(&resources);
+                Box::new(move |assignment: &Assignment, emit| {
+                    let mut task = Task {
+                        run: assignment.run,
+                        experiment: &assignment.experiment,
+                        config: &assignment.config,
+                        folder: &assignment.folder,
+                        inputs: &assignment.inputs,
+                        resources: &resources,
+                        bench: &mut bench,
+                        done_pairs: &assignment.done_pairs,
+                        control: &assignment.control,
+                    };
+                    work::execute(&mut task, emit)
+                })
+            })
+        })
+    }
+
+    /// The same with another executor, and without a device.
+    pub fn open_with(
+        settings: &Settings,
+        device_description: String,
+        executor: impl FnOnce(Arc<Resources>) -> MakeExecutor,
+    ) -> Result<Arc<Self>, AppError> {
+        let data = &settings.data;
+        std::fs::create_dir_all(data).map_err(|error| unusable(data, &error.to_string()))?;
+        let lock = lock(data)?;
+        let store = Arc::new(Store::open(&data.join("backtranslate.sqlite"))?);
+        store.forget_old_keys()?;
+        let folders = RunFolders::open(data)?;
+        folders.sweep(|run| store.run_exists(run).unwrap_or(true));
+        let resources = Arc::new(Resources::open(data)?);
+        let jobs =
+            Jobs::open(Arc::clone(&store), folders.clone(), settings.queue_limit, executor(Arc::clone(&resources)))?;
+        if !store.ever_had_experiments()? {
+            let key = Key { command: "first", key: "" };
+            store.create_experiment(presets::QUICK_START_NAME, &presets::cells(Preset::QuickStart), key)?;
+        }
+        let core = Core {
+            store,
+            jobs,
+            folders,
+            resources,
+            identities: Identities::default(),
+            commands: Mutex::new(()),
+            device: settings.device.clone(),
+            device_description,
+            _lock: lock,
+        };
+        Ok(Arc::new(Self { core: Arc::new(core) }))
+    }
+
+    /// Events of all runs, and word of changed experiments. A slow listener misses events and is told so.
+    pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.core.jobs.subscribe()
+    }
+
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.core.resources
+    }
+
+    /// A new experiment with these cells; its id. Blocks.
+    pub fn create_from(&self, name: &str, cells: &[CellConfig]) -> Result<i64, AppError> {
+        self.core.create_experiment(name, cells, "")
+    }
+
+    /// The run's folder, for those who may read the data folder.
+    pub fn run_folder(&self, run: i64) -> std::path::PathBuf {
+        self.core.folders.path(run)
+    }
+
+    /// The folded log of a run as it is now. Blocks.
+    pub fn view(&self, run: i64) -> Result<RunView, AppError> {
+        self.core.run_view(run)
+    }
+
+    /// At most `limit` events of a run after number `after`, in order. Blocks.
+    pub fn events(&self, run: i64, after: u64, limit: u32) -> Result<Vec<LoggedEvent>, AppError> {
+        Ok(self.core.store.events(run, after, limit)?)
+    }
+
+    /// Number of the last event in a run's log. Blocks.
+    pub fn last_seq(&self, run: i64) -> Result<u64, AppError> {
+        Ok(self.core.store.last_seq(run)?)
+    }
+
+    /// Does a share link with this token open a report?
+    pub async fn opens(&self, token: String) -> Result<bool, AppError> {
+        self.call(move |core| core.shared_run(&token).map(|run| run.is_some())).await
+    }
+
+    /// Stops and saves the running run, marks waiting ones as interrupted. Blocks, for at most some seconds.
+    pub fn shutdown(&self) {
+        self.core.jobs.shutdown(PATIENCE);
+    }
+}
+
+impl Core {
+    fn commands(&self) -> MutexGuard<'_, ()> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One server per data folder: two would interleave their writes.
+fn lock(data: &Path) -> Result<File, AppError> {
+    let path = data.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| unusable(&path, &error.to_string()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AppError::new(
+            "conflict",
+            format!("Another backtranslate process is using the data folder {}.", data.display()),
+            "Stop it first, or choose another folder with --data.",
+        )),
+        Err(TryLockError::Error(error)) => Err(unusable(&path, &error.to_string())),
+    }
+}
+
+fn unusable(path: &Path, problem: &str) -> AppError {
+    AppError::new(
+        "internal",
+        format!("{} cannot be used: {problem}.", path.display()),
+        "Choose a folder that this user may write to with --data.",
+    )
+}

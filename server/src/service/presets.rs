@@ -1,0 +1,113 @@
+//! The cells that a new experiment starts with.
+
+use app::wire::{
+    CellConfig, DataConfig, GenerateConfig, LossOn, ModelConfig, NoteConfig, Preset, ReportConfig, Schedule,
+    TemplateConfig, TrainConfig, Truncation, Turns,
+};
+
+pub const QUICK_START_NAME: &str = "Quick start";
+
+const QUICK_START_NOTE: &str = "\
+This notebook teaches a small language model to work backwards: it reads an answer and writes the instruction \
+that the answer could have been given for.
+
+Press \"Run all\" and watch. The cells below use the shipped sample data and the default model, and finish in a \
+few minutes on a laptop's processor:
+
+1. Data: people's conversations become (response, instruction) pairs.
+2. Model: the base model is fetched once and described.
+3. Train: a small adapter learns to predict the instruction from the response.
+4. Generate: the trained model writes an instruction for each response of another file.
+5. Report: the pairs, their figures and where they come from are frozen; share them by a link.
+
+Change any setting and the cells below it say that they are stale, and why.";
+
+const SEED_RECIPE_NOTE: &str = "\
+The settings of a 2024 report on instruction backtranslation, kept as they were, so that their effect can be seen. \
+Run it beside the quick start and compare the reports. What goes wrong, and which setting does it:
+
+- Training and generation use different templates. The model learns \"Instruction: (response) Response: \
+(instruction)\" and is asked with \"Response: (response) Instruction:\". 93 % of the report's 243 outputs contain \
+\"Response:\" (template; failure tag template_leak).
+- The loss covers every token, although only about 13 % of them belong to the instruction (loss_on = all).
+- No end marker is trained, so 165 of 243 outputs ran until the length limit (template.end = none).
+- Sequences are cut at the right at 512 tokens: of its pairs 15 % are longer, and 10.6 % lose the whole \
+instruction (truncation = right).
+- Any turn of a conversation counts, so many instructions only make sense after what came before them \
+(turns = any).
+
+As in the report: rank 16, alpha 32, dropout 0.1 on q_proj and v_proj, batches of 4 x 4, learning rate 5e-4, 5 epochs. \
+Where the report is silent, its trainer's defaults hold: a linear schedule without warm-up, no weight decay, \
+gradients clipped at norm 1. It used TinyLlama-1.1B in half precision; choose that model below if it is on this machine.";
+
+const SAMPLE_NOTICE: &str =
+    "Sample pairs and responses written for this project, under its licence (MIT or Apache-2.0).";
+
+pub fn cells(preset: Preset) -> Vec<CellConfig> {
+    match preset {
+        Preset::QuickStart => quick_start(),
+        Preset::SeedRecipe => seed_recipe(),
+        Preset::Empty => Vec::new(),
+    }
+}
+
+fn quick_start() -> Vec<CellConfig> {
+    vec![
+        note(QUICK_START_NOTE),
+        CellConfig::Data(DataConfig::default()),
+        CellConfig::Model(ModelConfig::default()),
+        CellConfig::Train(TrainConfig::default()),
+        CellConfig::Generate(GenerateConfig::default()),
+        CellConfig::Report(ReportConfig {
+            title: QUICK_START_NAME.to_owned(),
+            summary: "A first run on the shipped sample: what a small model learns from some hundred pairs.".to_owned(),
+            data_notice: SAMPLE_NOTICE.to_owned(),
+        }),
+    ]
+}
+
+fn seed_recipe() -> Vec<CellConfig> {
+    vec![
+        note(SEED_RECIPE_NOTE),
+        CellConfig::Data(DataConfig { turns: Turns::Any, limit: Some(3200), ..DataConfig::default() }),
+        CellConfig::Model(ModelConfig::default()),
+        CellConfig::Train(TrainConfig {
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.1,
+            template: TemplateConfig::seed_recipe(),
+            max_length: 512,
+            truncation: Truncation::Right,
+            loss_on: LossOn::All,
+            epochs: 5,
+            max_steps: None,
+            batch_size: 4,
+            accumulation: 4,
+            learning_rate: 5e-4,
+            schedule: Schedule::Linear,
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            evaluate_every: None,
+            checkpoint_every: None,
+            ..TrainConfig::default()
+        }),
+        CellConfig::Generate(GenerateConfig {
+            temperature: 0.7,
+            top_p: 0.9,
+            top_k: 50,
+            repetition_penalty: 1.0,
+            max_new_tokens: 512,
+            ..GenerateConfig::default()
+        }),
+        CellConfig::Report(ReportConfig {
+            title: "Seed recipe (2024)".to_owned(),
+            summary: "The settings of the 2024 report, faults included.".to_owned(),
+            data_notice: SAMPLE_NOTICE.to_owned(),
+        }),
+    ]
+}
+
+fn note(text: &str) -> CellConfig {
+    CellConfig::Note(NoteConfig { text: text.to_owned() })
+}

@@ -1,0 +1,120 @@
+//! Commands on runs: run a cell, run all, stop, resume; and what viewers read of them.
+
+use app::wire::{AppError, Notebook, PairsPage, PairsQuery, RunState, RunView, StopMode};
+
+use super::Core;
+use super::plan::{self, Plan};
+use crate::store::{Key, RunRow};
+
+/// Of a text that pairs are searched for, in bytes.
+const LONGEST_SEARCH: usize = 1_000;
+
+impl Core {
+    pub(super) fn run_cell(&self, cell: i64, key: &str) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        let key = Key { command: "run_cell", key };
+        let experiment = self.store.cell(cell)?.experiment;
+        if self.store.known_key(key)?.is_none() {
+            let plan = plan::one(&self.standings(experiment)?, &self.store.newest_runs(experiment)?, cell)?;
+            self.queue(experiment, &plan, key)?;
+        }
+        self.notebook(experiment)
+    }
+
+    pub(super) fn run_all(&self, experiment: i64, key: &str) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        let key = Key { command: "run_all", key };
+        self.store.experiment_name(experiment)?;
+        if self.store.known_key(key)?.is_none() {
+            let plan = plan::all(&self.standings(experiment)?, &self.store.newest_runs(experiment)?)?;
+            self.queue(experiment, &plan, key)?;
+        }
+        self.notebook(experiment)
+    }
+
+    fn queue(&self, experiment: i64, plan: &Plan, key: Key<'_>) -> Result<(), AppError> {
+        self.jobs.make_room(plan.len())?;
+        for run in &plan.resume {
+            self.jobs.admit_again(run)?;
+        }
+        let rows = self.store.insert_runs(experiment, &plan.new, key)?;
+        Ok(self.jobs.admit(&rows)?)
+    }
+
+    pub(super) fn stop_run(&self, run: i64, mode: StopMode) -> Result<(), AppError> {
+        self.store.run(run)?;
+        self.jobs.stop(run, mode)
+    }
+
+    pub(super) fn resume_run(&self, run: i64, key: &str) -> Result<Notebook, AppError> {
+        let _commands = self.commands();
+        let key = Key { command: "resume_run", key };
+        let row = self.store.run(run)?;
+        if self.store.known_key(key)?.is_none() {
+            self.check_resumable(&row)?;
+            self.jobs.make_room(1)?;
+            self.jobs.admit_again(&row)?;
+            self.store.keep_key(key, row.experiment)?;
+        }
+        self.notebook(row.experiment)
+    }
+
+    fn check_resumable(&self, row: &RunRow) -> Result<(), AppError> {
+        let kind = row.config.kind().as_str();
+        if !matches!(row.state, RunState::Stopped | RunState::Failed | RunState::Interrupted) {
+            return Err(AppError::new(
+                "conflict",
+                format!(
+                    "This {kind} run is {}; only one that was stopped, failed or was cut off can be resumed.",
+                    row.state.as_str()
+                ),
+                "Run the cell instead.",
+            ));
+        }
+        // Only the newest is shown, so only the newest goes on.
+        if self.store.newest_runs(row.experiment)?.get(&row.cell).is_some_and(|newest| newest.id != row.id) {
+            return Err(AppError::new(
+                "conflict",
+                format!("The {kind} cell has been run again since."),
+                "Reload the page to see its newest run.",
+            ));
+        }
+        for input in &row.inputs {
+            let source = self.store.run(input.run).map_err(|_| {
+                AppError::new(
+                    "needs_run",
+                    format!("The {} run that this one builds on was deleted.", input.kind.as_str()),
+                    format!("Run the {kind} cell anew."),
+                )
+            })?;
+            // One that is on its way now is in the queue before this one.
+            if source.state.is_over() && source.state != RunState::Done {
+                return Err(AppError::new(
+                    "needs_run",
+                    format!("The {} run that this one builds on is {}.", input.kind.as_str(), source.state.as_str()),
+                    "Resume that one first, or choose Run all.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn run_view(&self, run: i64) -> Result<RunView, AppError> {
+        match self.jobs.view(run) {
+            Some(view) => Ok(view),
+            None => self.view_of(&self.store.run(run)?),
+        }
+    }
+
+    pub(super) fn pairs(&self, query: &PairsQuery) -> Result<PairsPage, AppError> {
+        if query.text.len() > LONGEST_SEARCH {
+            return Err(AppError::new(
+                "too_large",
+                format!("The search text has {} bytes; the limit is {LONGEST_SEARCH}.", query.text.len()),
+                "Search for a shorter part of it.",
+            ));
+        }
+        self.store.run(query.run)?;
+        Ok(self.store.pairs(query)?)
+    }
+}

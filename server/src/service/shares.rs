@@ -1,0 +1,67 @@
+//! Reports and share links: a link is 256 random bits, of which the store keeps a hash.
+
+use app::wire::{AppError, CellKind, Report, ShareLink};
+
+use super::Core;
+
+/// Of a token, which is written in hexadecimal.
+const TOKEN_BYTES: usize = 32;
+
+impl Core {
+    pub(super) fn report(&self, run: i64) -> Result<Report, AppError> {
+        let row = self.store.run(run)?;
+        if row.config.kind() != CellKind::Report {
+            return Err(AppError::new(
+                "not_found",
+                format!("Run {run} is not one of a report cell."),
+                "Open the report from its cell.",
+            ));
+        }
+        Ok(self.store.report(run)?)
+    }
+
+    pub(super) fn share(&self, run: i64) -> Result<ShareLink, AppError> {
+        self.report(run)?;
+        let token = new_token()?;
+        let mut link = self.store.add_share(run, &hash(&token))?;
+        link.path = Some(format!("/r/{token}"));
+        Ok(link)
+    }
+
+    pub(super) fn shared_run(&self, token: &str) -> Result<Option<i64>, AppError> {
+        if !token_is_well_formed(token) {
+            return Ok(None);
+        }
+        Ok(self.store.shared_run(&hash(token))?)
+    }
+
+    pub(super) fn shared_report(&self, token: &str) -> Result<Report, AppError> {
+        match self.shared_run(token)? {
+            Some(run) => Ok(self.store.report(run)?),
+            None => Err(unknown_link()),
+        }
+    }
+}
+
+/// The same for unknown, malformed and revoked tokens, so that an answer tells nothing.
+fn unknown_link() -> AppError {
+    AppError::new("not_found", "This link does not open a report.", "Ask whoever sent it for a new one.")
+}
+
+/// Has the form of a share link's token; anything else need not be looked up.
+pub fn token_is_well_formed(token: &str) -> bool {
+    token.len() == 2 * TOKEN_BYTES && token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// 256 bits from the system's generator, in hexadecimal.
+pub fn new_token() -> Result<String, AppError> {
+    let mut bytes = [0; TOKEN_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        AppError::new("internal", format!("The system gives no random numbers: {error}."), "Restart the machine.")
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn hash(token: &str) -> String {
+    engine::artifact::sha256(token.as_bytes())
+}

@@ -1,0 +1,76 @@
+//! Generated pairs, row by row, so that a table can page, filter and sort them without reading them all.
+
+use app::wire::{GeneratedPair, PairSort, PairsPage, PairsQuery};
+use rusqlite::{Connection, Transaction, params};
+
+use super::{Result, Store};
+
+const MOST_ROWS: u32 = 200;
+const USUAL_ROWS: u32 = 50;
+
+impl Store {
+    /// All finished pairs of a run, by row of the corpus.
+    pub fn all_pairs(&self, run: i64) -> Result<Vec<GeneratedPair>> {
+        self.read(|connection| rows(connection, "SELECT pair FROM pairs WHERE run = ?1 ORDER BY row", params![run]))
+    }
+
+    pub fn pairs(&self, query: &PairsQuery) -> Result<PairsPage> {
+        let limit = if query.limit == 0 { USUAL_ROWS } else { query.limit.min(MOST_ROWS) };
+        let tag = match query.tag.as_str() {
+            "" => String::new(),
+            "none" => " ".to_owned(),
+            tag => format!(" {tag} "),
+        };
+        let matching = if query.tag == "none" { "tags = ?2" } else { "(?2 = '' OR instr(tags, ?2) > 0)" };
+        let text = query.text.to_lowercase();
+        // Rows break ties, so that pages neither repeat nor skip a pair.
+        let order = match query.sort {
+            PairSort::Index => "row",
+            PairSort::RougeAscending => "rouge ASC NULLS LAST, row",
+            PairSort::RougeDescending => "rouge DESC NULLS LAST, row",
+            PairSort::CopiedDescending => "copied DESC, row",
+            PairSort::LengthDescending => "words DESC, row",
+        };
+        let condition = format!("run = ?1 AND {matching} AND (?3 = '' OR instr(text, ?3) > 0)");
+        self.read(|connection| {
+            let total: i64 = connection
+                .prepare_cached(&format!("SELECT count(*) FROM pairs WHERE {condition}"))?
+                .query_row(params![query.run, tag, text], |row| row.get(0))?;
+            let page = format!("SELECT pair FROM pairs WHERE {condition} ORDER BY {order} LIMIT ?4 OFFSET ?5");
+            let pairs = rows(connection, &page, params![query.run, tag, text, limit, query.offset])?;
+            Ok(PairsPage { total: total.unsigned_abs(), pairs })
+        })
+    }
+}
+
+fn rows(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<GeneratedPair>> {
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query(values)?;
+    let mut pairs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let pair: String = row.get(0)?;
+        pairs.push(serde_json::from_str(&pair)?);
+    }
+    Ok(pairs)
+}
+
+pub(super) fn insert(transaction: &Transaction<'_>, run: i64, pair: &GeneratedPair) -> Result<()> {
+    let reference = pair.reference.as_deref().unwrap_or_default();
+    let text = format!("{}\n{}\n{}", pair.generated, reference, pair.response).to_lowercase();
+    let tags = pair.scores.tags.iter().fold(" ".to_owned(), |tags, tag| tags + tag + " ");
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO pairs (run, row, pair, text, tags, rouge, copied, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            run,
+            pair.index,
+            serde_json::to_string(pair)?,
+            text,
+            tags,
+            pair.scores.rouge_l,
+            pair.scores.copied_run,
+            pair.scores.words
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The tables, one migration per change; a migration that was released is never edited.
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use super::Result;
+
+const FIRST: &str = "
+CREATE TABLE experiments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE cells (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    config TEXT NOT NULL
+) STRICT;
+CREATE INDEX cells_by_experiment ON cells(experiment, position);
+
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    experiment INTEGER NOT NULL REFERENCES experiments(id) ON DELETE CASCADE,
+    cell INTEGER NOT NULL REFERENCES cells(id) ON DELETE CASCADE,
+    state TEXT NOT NULL,
+    config TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    -- Hash of the file that the configuration names, where it names one.
+    identity TEXT NOT NULL,
+    -- JSON: kind, cell, run and fingerprint of each input when this run was asked for.
+    inputs TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- The folded log, once the run is over; NULL while it is under way.
+    view TEXT
+) STRICT;
+CREATE INDEX runs_by_cell ON runs(cell, id);
+CREATE INDEX runs_by_state ON runs(state);
+
+CREATE TABLE events (
+    run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pairs (
+    run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    row INTEGER NOT NULL,
+    pair TEXT NOT NULL,
+    -- Lower-cased text of all parts, for searching.
+    text TEXT NOT NULL,
+    -- Failure tags, each between spaces; a single space where there is none.
+    tags TEXT NOT NULL,
+    rouge REAL,
+    copied INTEGER NOT NULL,
+    words INTEGER NOT NULL,
+    PRIMARY KEY (run, row)
+) STRICT;
+
+CREATE TABLE reports (
+    run INTEGER PRIMARY KEY REFERENCES runs(id) ON DELETE CASCADE,
+    report TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE shares (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES reports(run) ON DELETE CASCADE,
+    token_sha256 TEXT NOT NULL UNIQUE,
+    created_ms INTEGER NOT NULL,
+    revoked INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX shares_by_run ON shares(run);
+
+CREATE TABLE keys (
+    command TEXT NOT NULL,
+    key TEXT NOT NULL,
+    result INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (command, key)
+) STRICT, WITHOUT ROWID;
+";
+
+fn migrations() -> Migrations<'static> {
+    Migrations::new(vec![M::up(FIRST)])
+}
+
+pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
+    Ok(migrations().to_latest(connection)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn migrations_are_well_formed() {
+        super::migrations().validate().expect("every migration applies to an empty database");
+    }
+}
