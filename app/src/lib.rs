@@ -39,7 +39,7 @@ pub fn App() -> impl IntoView {
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
-    mount::hydrate_body(App);
+    leptos::mount::hydrate_body(App);
     if let Some(root) = document().document_element() {
         let _ = root.set_attribute("data-hydrated", "");
     }

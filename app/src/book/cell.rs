@@ -1,0 +1,120 @@
+//! One cell's signals.
+
+use leptos::prelude::*;
+
+use crate::wire::{AppError, Cell, CellConfig, CellKind, RunState, RunView, StaleReason};
+
+#[derive(Clone, Copy)]
+pub struct CellState {
+    pub id: i64,
+    pub kind: CellKind,
+    /// What the form holds, saved or not.
+    pub config: RwSignal<CellConfig>,
+    pub run: RwSignal<Option<RunView>>,
+    pub stale: RwSignal<Vec<StaleReason>>,
+    pub missing_input: RwSignal<Option<CellKind>>,
+    /// Of the last command on this cell.
+    pub error: RwSignal<Option<AppError>>,
+    /// A command is under way.
+    pub busy: RwSignal<bool>,
+    /// How often the form was edited, and up to which edit it is saved.
+    pub edits: RwSignal<u64>,
+    pub saved: RwSignal<u64>,
+}
+
+impl CellState {
+    pub fn new(cell: Cell) -> Self {
+        Self {
+            id: cell.id,
+            kind: cell.config.kind(),
+            config: RwSignal::new(cell.config),
+            run: RwSignal::new(cell.run),
+            stale: RwSignal::new(cell.stale),
+            missing_input: RwSignal::new(cell.missing_input),
+            error: RwSignal::new(None),
+            busy: RwSignal::new(false),
+            edits: RwSignal::new(0),
+            saved: RwSignal::new(0),
+        }
+    }
+
+    pub fn state(self) -> Option<RunState> {
+        self.run.with(|run| run.as_ref().map(|run| run.state))
+    }
+
+    /// A part of the newest run, recomputed at every event but passed on only when it changed.
+    pub fn part<T>(self, part: impl Fn(&RunView) -> T + Send + Sync + 'static) -> Memo<Option<T>>
+    where
+        T: PartialEq + Send + Sync + 'static,
+    {
+        Memo::new(move |_| self.run.with(|run| run.as_ref().map(&part)))
+    }
+
+    pub fn is_saved(self) -> bool {
+        self.edits.get_untracked() == self.saved.get_untracked()
+    }
+
+    /// Takes in what the server says of this cell; an edit that is not saved yet and newer events stay.
+    pub fn take(self, cell: Cell) {
+        if self.is_saved() {
+            replace(self.config, cell.config);
+        }
+        replace(self.stale, cell.stale);
+        replace(self.missing_input, cell.missing_input);
+        let older = self.run.with_untracked(|known| match (known, &cell.run) {
+            (Some(known), Some(new)) => (new.run, new.seq) < (known.run, known.seq),
+            _ => false,
+        });
+        if !older {
+            replace(self.run, cell.run);
+        }
+    }
+}
+
+fn replace<T: PartialEq + Send + Sync + 'static>(signal: RwSignal<T>, value: T) {
+    if signal.with_untracked(|known| *known != value) {
+        signal.set(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{NoteConfig, TrainConfig};
+
+    fn cell(run: Option<RunView>, rank: u32) -> Cell {
+        let config = CellConfig::Train(TrainConfig { rank, ..TrainConfig::default() });
+        Cell { id: 3, config, run, stale: Vec::new(), missing_input: None }
+    }
+
+    fn run(id: i64, seq: u64) -> RunView {
+        let mut view = RunView::new(id, 3, CellConfig::Note(NoteConfig::default()), 0);
+        view.seq = seq;
+        view
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_by_events_does_not_turn_the_run_back() {
+        Owner::new().with(|| {
+            let state = CellState::new(cell(Some(run(5, 10)), 16));
+            state.take(cell(Some(run(5, 8)), 16));
+            assert_eq!(state.run.with_untracked(|run| run.as_ref().map(|run| run.seq)), Some(10));
+            state.take(cell(Some(run(6, 0)), 16));
+            assert_eq!(state.run.with_untracked(|run| run.as_ref().map(|run| run.run)), Some(6));
+        });
+    }
+
+    #[test]
+    fn an_unsaved_edit_survives_a_fetch() {
+        Owner::new().with(|| {
+            let state = CellState::new(cell(None, 16));
+            state.config.set(cell(None, 32).config);
+            state.edits.set(1);
+            state.take(cell(None, 16));
+            assert_eq!(state.config.get_untracked(), cell(None, 32).config);
+            state.saved.set(1);
+            state.take(cell(None, 16));
+            assert_eq!(state.config.get_untracked(), cell(None, 16).config);
+        });
+    }
+}

@@ -1,0 +1,193 @@
+//! Joins the socket to the notebook's signals. There is one open notebook, so one connection, in each page.
+//!
+//! Frames are gathered for a moment and folded in together: a chart is drawn some twenty times a second at most.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::Book;
+use crate::api;
+use crate::socket::{Feed, Gap, Socket, SocketState};
+use crate::wire::{ClientFrame, LoggedEvent, ServerFrame};
+
+const GATHER: Duration = Duration::from_millis(50);
+/// Changes come in bursts: queued, started, the next one queued.
+const REFETCH_AFTER: Duration = Duration::from_millis(150);
+
+/// What the page says of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Not connected yet.
+    Fresh,
+    Open,
+    Lost,
+}
+
+#[derive(Default)]
+struct Live {
+    socket: Option<Socket>,
+    gathered: Vec<ServerFrame>,
+    feed: Feed,
+    /// Runs that were asked for on this connection and are not over.
+    subscribed: HashSet<i64>,
+    refetch: Refetch,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Refetch {
+    #[default]
+    Idle,
+    Waiting,
+    Fetching,
+    /// Something changed while the notebook was under way.
+    Again,
+}
+
+thread_local! {
+    static LIVE: RefCell<Live> = RefCell::default();
+}
+
+/// In an effect only.
+pub fn open(book: Book) {
+    close();
+    let socket = Socket::open(move |frame| gather(book, frame), move |state| enter(book, state));
+    LIVE.with_borrow_mut(|live| live.socket = Some(socket));
+}
+
+pub fn close() {
+    if let Some(socket) = LIVE.take().socket {
+        socket.close();
+    }
+}
+
+fn enter(book: Book, state: SocketState) {
+    if let Some(root) = document().document_element() {
+        let _ = root.set_attribute("data-socket", state.as_str());
+    }
+    match state {
+        SocketState::Open => {
+            let again = book.link.try_get_untracked() == Some(Link::Lost);
+            book.link.try_set(Link::Open);
+            LIVE.with_borrow_mut(|live| {
+                live.subscribed.clear();
+                live.feed.forget();
+            });
+            send(&ClientFrame::Experiment { experiment: book.id });
+            subscribe(book);
+            if again {
+                refetch(book);
+            }
+        }
+        SocketState::Closed => {
+            book.link.try_set(Link::Lost);
+        }
+        SocketState::Connecting => {}
+    }
+}
+
+fn send(frame: &ClientFrame) -> bool {
+    let socket = LIVE.with_borrow(|live| live.socket.clone());
+    socket.is_some_and(|socket| socket.send(frame))
+}
+
+/// Asks for every run that goes on and was not asked for on this connection.
+pub fn subscribe(book: Book) {
+    for (run, after_seq) in book.open_runs() {
+        let new = LIVE.with_borrow_mut(|live| live.subscribed.insert(run));
+        if new && !send(&ClientFrame::Run { run, after_seq }) {
+            LIVE.with_borrow_mut(|live| live.subscribed.remove(&run));
+        }
+    }
+}
+
+fn gather(book: Book, frame: ServerFrame) {
+    if matches!(frame, ServerFrame::Heartbeat) {
+        return;
+    }
+    let first = LIVE.with_borrow_mut(|live| {
+        live.gathered.push(frame);
+        live.gathered.len() == 1
+    });
+    if first {
+        set_timeout(move || fold(book), GATHER);
+    }
+}
+
+fn fold(book: Book) {
+    let frames = LIVE.with_borrow_mut(|live| std::mem::take(&mut live.gathered));
+    let Some(cells) = book.known() else { return };
+    let mut events = BTreeMap::<i64, Vec<LoggedEvent>>::new();
+    for frame in frames {
+        match frame {
+            ServerFrame::Event { event } => events.entry(event.run).or_default().push(event),
+            ServerFrame::Snapshot { view } => {
+                if let Some(cell) = cells.iter().find(|cell| cell.id == view.cell) {
+                    cell.run.set(Some(*view));
+                }
+            }
+            ServerFrame::Changed { experiment } if experiment == book.id => refetch(book),
+            ServerFrame::Changed { .. } | ServerFrame::Heartbeat => {}
+            ServerFrame::Error { error } => book.error.set(Some(error)),
+        }
+    }
+    for (run, events) in events {
+        let is_this = |view: &Option<crate::wire::RunView>| view.as_ref().is_some_and(|view| view.run == run);
+        let Some(cell) = cells.iter().find(|cell| cell.run.with_untracked(is_this)) else {
+            refetch(book);
+            continue;
+        };
+        let mut gap = None;
+        let mut over = false;
+        cell.run.update(|view| {
+            if let Some(view) = view {
+                gap = LIVE.with_borrow_mut(|live| live.feed.fold(view, &events));
+                over = view.state.is_over();
+            }
+        });
+        if let Some(Gap { run, after_seq }) = gap {
+            send(&ClientFrame::Run { run, after_seq });
+        }
+        if over {
+            LIVE.with_borrow_mut(|live| live.subscribed.remove(&run));
+            refetch(book);
+        }
+    }
+}
+
+/// Fetches the notebook again, soon and once for many notices.
+pub fn refetch(book: Book) {
+    let start = LIVE.with_borrow_mut(|live| match live.refetch {
+        Refetch::Idle => {
+            live.refetch = Refetch::Waiting;
+            true
+        }
+        Refetch::Fetching => {
+            live.refetch = Refetch::Again;
+            false
+        }
+        Refetch::Waiting | Refetch::Again => false,
+    });
+    if start {
+        set_timeout(move || spawn_local(fetch(book)), REFETCH_AFTER);
+    }
+}
+
+async fn fetch(book: Book) {
+    if book.known().is_none() {
+        return;
+    }
+    LIVE.with_borrow_mut(|live| live.refetch = Refetch::Fetching);
+    let request = book.next_request();
+    // A failure needs no word here: the connection's own state tells it, and after it all is fetched again.
+    if let Ok(notebook) = api::fetch_notebook(book.id).await {
+        book.merge(request, notebook);
+    }
+    let again = LIVE.with_borrow_mut(|live| std::mem::take(&mut live.refetch) == Refetch::Again);
+    if again && book.known().is_some() {
+        refetch(book);
+    }
+}
