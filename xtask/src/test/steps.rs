@@ -12,15 +12,22 @@ pub fn fmt(_: &mut Made) -> Result<Outcome> {
 
 /// DESIGN's invariant: the page knows nothing of the engine, the runtime and the store.
 pub fn gate(_: &mut Made) -> Result<Outcome> {
+    let lock = std::fs::read_to_string(workspace::root().join("Cargo.lock"))?;
     for package in ["burn-core", "engine", "server", "tokio", "rusqlite"] {
+        if !lock.contains(&format!("name = \"{package}\"")) {
+            bail!("{package} is in no tree at all: was it renamed?");
+        }
         let mut tree = command::cargo();
         tree.args(["tree", "--locked", "-p", "app", "--target", "wasm32-unknown-unknown", "--features", "hydrate"]);
         tree.args(["-e", "normal", "-i", package]).current_dir(workspace::root());
-        // Cargo says "nothing to print" or "did not match any packages" where the package is not in the tree.
         let found = command::output(&mut tree)?;
-        let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
-        if !found.is_empty() {
-            bail!("{package} reaches the page:\n{found}");
+        let (printed, said) = (String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&found.stderr));
+        if !printed.trim().is_empty() {
+            bail!("{package} reaches the page:\n{printed}");
+        }
+        // Silence proves nothing by itself: cargo must say that it looked and found none.
+        if !said.contains("nothing to print") && !said.contains("did not match any packages") {
+            bail!("cargo tree does not say whether {package} reaches the page:\n{said}");
         }
     }
     Ok(Outcome::Passed)
