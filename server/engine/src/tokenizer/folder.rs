@@ -33,8 +33,7 @@ impl Tokenizer {
 }
 
 fn read_json(path: &Path, limit: u64) -> Result<Value> {
-    serde_json::from_slice(&read_small(path, limit)?)
-        .map_err(|error| Error::malformed(path, "json", error.to_string()))
+    serde_json::from_slice(&read_small(path, limit)?).map_err(|error| Error::malformed(path, "json", error.to_string()))
 }
 
 /// The same, or null where there is no such file.

@@ -102,9 +102,8 @@ impl<'a> Words<'a> {
     /// In the form of `added_tokens`: what is recognised as written, before anything else is done with a text.
     pub fn added(&self) -> Vec<Value> {
         let of_type = self.types.iter().zip(&self.tokens).enumerate();
-        let added = of_type.filter(|(_, (kind, token))| {
-            matches!(**kind, UNKNOWN | CONTROL | USER_DEFINED) && !token.is_empty()
-        });
+        let added = of_type
+            .filter(|(_, (kind, token))| matches!(**kind, UNKNOWN | CONTROL | USER_DEFINED) && !token.is_empty());
         added
             .map(|(id, (kind, token))| {
                 json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
@@ -157,9 +156,7 @@ fn is_llama3(name: &str) -> bool {
 
 /// How llama.cpp's named pre-tokenizers cut a text into words, as `tokenizers`' parts.
 fn splitting(name: &str) -> Option<Vec<Value>> {
-    let split = |pattern: &str| {
-        json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
-    };
+    let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
     Some(match name {
         "gpt-2" | "gpt2" | "mpt" | "olmo" | "jais" => vec![byte_level_part(true)],
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {

@@ -51,7 +51,8 @@ pub fn form(words: &Words<'_>) -> Result<Value> {
     }))
 }
 
-/// Best score first; of one piece's cuts, those with the earlier parts first.
+/// Best score first. Where scores are equal (runs of spaces), sentencepiece goes on at the left, which the longer piece
+/// first comes to; of one piece's cuts, those with the earlier parts first.
 fn merges<'a>(words: &Words<'a>, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
     let is_piece = |id: &usize| words.types[*id] == NORMAL && words.tokens[*id].len() <= MAX_PIECE;
     let pieces: Vec<usize> = (0..words.tokens.len()).filter(is_piece).collect();
@@ -66,6 +67,9 @@ fn merges<'a>(words: &Words<'a>, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
             }
         }
     }
-    found.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then_with(|| a.cmp(b)));
+    let length = |id: usize| words.tokens[id].len();
+    found.sort_by(|a, b| {
+        scores[b.0].total_cmp(&scores[a.0]).then_with(|| length(b.0).cmp(&length(a.0))).then_with(|| a.cmp(b))
+    });
     found.into_iter().map(|(_, left, right)| (words.tokens[left], words.tokens[right])).collect()
 }

@@ -9,7 +9,7 @@ use crate::Result;
 /// it (the first word's space is dropped, a character's bytes are in several tokens).
 #[derive(Default)]
 pub struct TextStream {
-    window: Vec<u32>,
+    pub(super) window: Vec<u32>,
     /// So many of the window's ids have their text out already.
     settled: usize,
     /// The text of those.

@@ -126,9 +126,11 @@ impl<'a> Fields<'a> {
 
     fn refuse_partial_rotation(&self) -> Result<()> {
         match self.number("partial_rotary_factor")? {
-            Some(factor) if factor != 1.0 => {
-                Err(unsupported(self.path, format!("partial_rotary_factor {factor}"), "every head dimension is rotated"))
-            }
+            Some(factor) if factor != 1.0 => Err(unsupported(
+                self.path,
+                format!("partial_rotary_factor {factor}"),
+                "every head dimension is rotated",
+            )),
             _ => Ok(()),
         }
     }

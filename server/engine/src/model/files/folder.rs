@@ -16,8 +16,7 @@ const MAX_SHARDS: usize = 1024;
 pub fn open(folder: &Path) -> Result<ModelFiles> {
     let config_path = folder.join("config.json");
     let config = LlamaConfig::from_json(&config_path, &read_small(&config_path, MAX_CONFIG)?)?;
-    let files: Vec<OpenFile> =
-        weights_files(folder)?.iter().map(|path| OpenFile::open(path)).collect::<Result<_>>()?;
+    let files: Vec<OpenFile> = weights_files(folder)?.iter().map(|path| OpenFile::open(path)).collect::<Result<_>>()?;
     let mut tensors: HashMap<String, StoredTensor> = HashMap::new();
     for (index, file) in files.iter().enumerate() {
         for (name, tensor) in safetensors::read(file, index)? {

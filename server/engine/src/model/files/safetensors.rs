@@ -16,7 +16,9 @@ pub fn read(file: &OpenFile, index: usize) -> Result<Vec<(String, StoredTensor)>
     use std::io::Read;
     let mut source = &file.file;
     let mut length = [0; 8];
-    source.read_exact(&mut length).map_err(|_| Error::malformed(&file.path, "header", "the file ends in its length"))?;
+    source
+        .read_exact(&mut length)
+        .map_err(|_| Error::malformed(&file.path, "header", "the file ends in its length"))?;
     let length = u64::from_le_bytes(length);
     check_length(&file.path, length, file.size)?;
     let mut header = vec![0; length as usize];
@@ -104,7 +106,13 @@ mod tests {
         assert!(check(&file(TWO, 31)).is_err());
         assert!(check(&file(TWO, 33)).is_err());
         assert!(check(&[255; 16]).is_err());
-        assert!(check(&file(r#"{"a.weight":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}"#, 4)).is_err());
+        assert!(
+            check(&file(
+                r#"{"a.weight":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}"#,
+                4
+            ))
+            .is_err()
+        );
         assert!(check(&file(r#"{"a.weight":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#, 4)).is_err());
         let error = check(&file(r#"{"a.weight":{"dtype":"I8","shape":[4],"data_offsets":[0,4]}}"#, 4)).err().unwrap();
         assert!(error.to_string().contains("a.weight, stored as I8"), "{error}");

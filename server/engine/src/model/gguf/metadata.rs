@@ -196,7 +196,9 @@ impl Metadata {
     /// An array of f32.
     pub fn floats(&self, key: &str) -> Result<Option<Vec<f32>>> {
         self.get(key, "an array of 32-bit floats", |value| match value {
-            Value::Numbers { kind: 6, bytes } => Some(bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect()),
+            Value::Numbers { kind: 6, bytes } => {
+                Some(bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect())
+            }
             _ => None,
         })
     }

@@ -9,7 +9,7 @@ mod names;
 #[cfg(test)]
 pub(crate) mod write;
 
-pub use header::{Header, Tensor};
+pub use header::Header;
 pub use metadata::Metadata;
 pub use names::{huggingface_name, is_interleaved};
 

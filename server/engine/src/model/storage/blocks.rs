@@ -44,7 +44,5 @@ pub fn q5_1(block: &[u8; 24], values: &mut [f32; 32]) {
 fn five_bits(quants: &[u8]) -> impl Iterator<Item = (usize, u8)> + '_ {
     let fifth = move |index: usize| (quants[index / 8] >> (index % 8) & 1) << 4;
     let low = quants[4..].iter().enumerate();
-    low.flat_map(move |(index, &pair)| {
-        [(index, pair & 15 | fifth(index)), (index + 16, pair >> 4 | fifth(index + 16))]
-    })
+    low.flat_map(move |(index, &pair)| [(index, pair & 15 | fifth(index)), (index + 16, pair >> 4 | fifth(index + 16))])
 }

@@ -202,8 +202,10 @@ mod tests {
         let cases: Vec<Case> = serde_json::from_str(GOLDEN).unwrap();
         for storage in ALL {
             let case = cases.iter().find(|case| case.storage == storage.name()).expect(storage.name());
-            let bytes: Vec<u8> =
-                (0..case.bytes.len()).step_by(2).map(|i| u8::from_str_radix(&case.bytes[i..i + 2], 16).unwrap()).collect();
+            let bytes: Vec<u8> = (0..case.bytes.len())
+                .step_by(2)
+                .map(|i| u8::from_str_radix(&case.bytes[i..i + 2], 16).unwrap())
+                .collect();
             let mut values = vec![f32::NAN; case.values.len()];
             assert_eq!(storage.size_bytes(values.len() as u64), Some(bytes.len() as u64));
             storage.decode(&bytes, &mut values);
