@@ -1,11 +1,29 @@
 //! Conversations in, pairs out: formats, the pair rule, the split, `seed.jsonl`. Knows nothing of tokens or models.
+//!
+//! Files come from strangers. Every size is bounded before it is believed (the limits stand in `rows` and `field`),
+//! a malformed row is reported and the rest is kept, and whatever is left out is counted by reason.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Error, Result, artifact};
+
+mod corpus;
+mod dialogue;
+mod field;
+mod format;
+mod oasst;
+mod rows;
+mod rule;
+mod seed;
+mod split;
+
+pub use corpus::{Corpus, CorpusRow, read_corpus};
+pub use format::Format;
+pub use seed::{read_pairs, write_pairs};
+pub use split::{Split, split};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
@@ -22,15 +40,8 @@ pub struct Pair {
     pub quality: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    OasstMessages,
-    OasstTrees,
-    Lima,
-    Pairs,
-    Alpaca,
-}
-
+/// Which exchanges become pairs. A row of LIMA, pairs or Alpaca form that lacks a language, a rank or a quality passes
+/// the rule that asks for it; an OASST1 message that lacks one does not, for there its absence means that nobody rated it.
 #[derive(Clone, Debug)]
 pub struct PairRule {
     /// None: any.
@@ -38,7 +49,7 @@ pub struct PairRule {
     pub best_reply_only: bool,
     /// Both sides' quality must be greater.
     pub quality_above: Option<f64>,
-    /// Both sides must have more words.
+    /// Both sides must have more words (runs of anything but white space).
     pub words_above: usize,
     pub first_turn_only: bool,
     /// The best so many by quality sum, ties by file order.
@@ -49,11 +60,19 @@ pub struct PairRule {
 pub struct MalformedRow {
     /// 1-based.
     pub line: u64,
+    /// `text`, in a tree `prompt.replies[0].text`, in a JSON array `[3].text`; `row` where no single field is to blame.
     pub field: String,
     pub problem: String,
 }
 
 /// What a conversation file gave.
+///
+/// `dropped` counts, in the order in which they are looked at, an exchange for the first reason that it meets:
+/// `deleted`, `empty_text`, `language`, `no_rank` and `not_best_reply`, `no_quality` and `quality`, `too_few_words`,
+/// `not_first_turn`, `limit`. Beside them stand rows and messages that made no exchange at all: `duplicate_id` (a
+/// later message with a known id), `orphan` (its parent is not in the file), `cycle` (it descends from itself),
+/// `no_instruction` (an assistant's message that answers no prompter), `unanswered` (a last turn without a reply) and
+/// `too_few_turns`.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub format: Format,
@@ -70,51 +89,40 @@ pub struct Prepared {
 }
 
 /// Reads a file (`.gz` too) and applies the rule. `format` None: told from the first rows.
+///
+/// Errors: a file that cannot be read, is none of the formats, or is beyond the limits of [`rows`]. A file whose every
+/// exchange is dropped is no error here; [`split()`] refuses what is left of it.
 pub fn prepare(path: &Path, format: Option<Format>, rule: &PairRule) -> Result<Prepared> {
-    let _ = (path, format, rule);
-    todo!()
+    rule::check(rule)?;
+    let format = match format {
+        Some(format) => format,
+        None => format::detect(path)?,
+    };
+    let mut rows = rows::Rows::open(path)?;
+    let mut gathering = rule::Gathering::new(path, rule);
+    let mut malformed = field::Malformed::default();
+    match format {
+        Format::OasstMessages => oasst::messages(&mut rows, &mut gathering, &mut malformed)?,
+        Format::OasstTrees => oasst::trees(&mut rows, &mut gathering, &mut malformed)?,
+        Format::Lima => dialogue::lima(&mut rows, &mut gathering, &mut malformed)?,
+        Format::Pairs => dialogue::pairs(&mut rows, &mut gathering, &mut malformed)?,
+        Format::Alpaca => dialogue::alpaca(&mut rows, &mut gathering, &mut malformed)?,
+    }
+    if rows.count() == 0 {
+        return Err(Error::Empty(format!("{} holds no rows", path.display())));
+    }
+    let (pairs, dropped) = gathering.finish();
+    Ok(Prepared {
+        format,
+        rows: rows.count(),
+        first_turn_pairs: pairs.iter().filter(|pair| pair.turn == 0).count() as u64,
+        pairs,
+        dropped,
+        malformed_count: malformed.count,
+        malformed: malformed.first,
+        sha256: artifact::sha256_file(path)?,
+    })
 }
 
-pub struct Split {
-    pub train: Vec<Pair>,
-    pub validation: Vec<Pair>,
-}
-
-/// By conversation tree: a tree's side depends on the seed and its own id alone.
-pub fn split(pairs: Vec<Pair>, validation_fraction: f64, seed: u64) -> Result<Split> {
-    let _ = (pairs, validation_fraction, seed);
-    todo!()
-}
-
-/// As JSONL, durably.
-pub fn write_pairs(path: &Path, pairs: &[Pair]) -> Result<()> {
-    let _ = (path, pairs);
-    todo!()
-}
-
-/// What [`write_pairs`] wrote.
-pub fn read_pairs(path: &Path) -> Result<Vec<Pair>> {
-    let _ = path;
-    todo!()
-}
-
-/// A response that is to get an instruction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CorpusRow {
-    pub response: String,
-    pub reference: Option<String>,
-}
-
-pub struct Corpus {
-    pub rows: Vec<CorpusRow>,
-    pub dropped: BTreeMap<&'static str, u64>,
-    pub malformed_count: u64,
-    pub malformed: Vec<MalformedRow>,
-    pub sha256: String,
-}
-
-/// LIMA rows with exactly two turns, rows with `response` (and `instruction` as reference where it is), Alpaca form.
-pub fn read_corpus(path: &Path, limit: Option<usize>) -> Result<Corpus> {
-    let _ = (path, limit);
-    todo!()
-}
+#[cfg(test)]
+mod tests;

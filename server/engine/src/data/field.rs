@@ -1,0 +1,217 @@
+//! Fields of rows that strangers wrote: each may be missing or of another kind than it should be, and can say so.
+//!
+//! Unknown fields are skipped without being built, so that a row never costs much more memory than its bytes.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::MalformedRow;
+use super::rows::Row;
+
+/// One message, instruction or response. The longest in OASST1 and LIMA have some 20 KiB.
+pub const MOST_FIELD_BYTES: usize = 1 << 20;
+const MOST_REPORTED: usize = 20;
+const MOST_PROBLEM_CHARACTERS: usize = 200;
+
+/// Rows (or messages of a tree) that could not be read: all are counted, the first 20 reported.
+#[derive(Debug, Default)]
+pub struct Malformed {
+    pub count: u64,
+    pub first: Vec<MalformedRow>,
+}
+
+/// Which field is wrong, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub field: String,
+    pub problem: String,
+}
+
+impl Malformed {
+    pub fn add(&mut self, line: u64, element: Option<u64>, problem: Problem) {
+        self.count += 1;
+        if self.first.len() < MOST_REPORTED {
+            let Problem { field, problem } = problem;
+            let field = match element {
+                Some(element) => format!("[{element}].{field}"),
+                None => field,
+            };
+            self.first.push(MalformedRow {
+                line,
+                field,
+                problem: problem.chars().take(MOST_PROBLEM_CHARACTERS).collect(),
+            });
+        }
+    }
+}
+
+/// A row's bytes as `T`, every unknown field skipped. serde_json's limit of 128 levels keeps the stack safe.
+pub fn parse<T: for<'de> Deserialize<'de>>(row: &Row<'_>) -> Result<T, Problem> {
+    let of_row = |problem: String| Problem { field: "row".to_owned(), problem };
+    let bytes = row.bytes.as_ref().map_err(|problem| of_row(problem.clone()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| of_row(format!("byte {} is not UTF-8", error.valid_up_to() + 1)))?;
+    serde_json::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        // Rows of an array may span lines; the row's own line stands beside this.
+        let message = message.split(" at line ").next().unwrap_or_default();
+        of_row(format!("{message} (line {} of it, column {})", error.line(), error.column()))
+    })
+}
+
+/// A field as it was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Field<T> {
+    /// Absent or null.
+    #[default]
+    Missing,
+    /// What it is instead.
+    Wrong(&'static str),
+    Is(T),
+}
+
+impl<T: Value> Field<T> {
+    pub fn optional(self, name: &str) -> Result<Option<T>, Problem> {
+        match self {
+            Self::Missing => Ok(None),
+            Self::Wrong(found) => {
+                Err(Problem { field: name.to_owned(), problem: format!("it is {found}; it must be {}", T::EXPECTED) })
+            }
+            Self::Is(value) => match value.excess() {
+                Some(problem) => Err(Problem { field: name.to_owned(), problem }),
+                None => Ok(Some(value)),
+            },
+        }
+    }
+
+    pub fn required(self, name: &str) -> Result<T, Problem> {
+        self.optional(name)?.ok_or_else(|| Problem { field: name.to_owned(), problem: "it is missing".to_owned() })
+    }
+}
+
+/// What a field can hold; each kind takes the JSON kinds that it knows.
+pub trait Value: Sized {
+    const EXPECTED: &'static str;
+
+    fn text(_: &str) -> Option<Self> {
+        None
+    }
+    fn number(_: f64) -> Option<Self> {
+        None
+    }
+    fn boolean(_: bool) -> Option<Self> {
+        None
+    }
+    fn list<'de, A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        skip_list(list).map(|()| None)
+    }
+    fn map<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        skip_map(map).map(|()| None)
+    }
+    /// Why it is more than is accepted.
+    fn excess(&self) -> Option<String> {
+        None
+    }
+}
+
+pub fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
+    while list.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+pub fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
+    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+impl Value for String {
+    const EXPECTED: &'static str = "text";
+
+    fn text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+
+    fn excess(&self) -> Option<String> {
+        let most = MOST_FIELD_BYTES;
+        (self.len() > most).then(|| format!("it has {} bytes; at most {most} are read", self.len()))
+    }
+}
+
+impl Value for f64 {
+    const EXPECTED: &'static str = "a number";
+
+    fn number(number: f64) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl Value for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn boolean(value: bool) -> Option<Self> {
+        Some(value)
+    }
+}
+
+/// A list of texts.
+impl Value for Vec<String> {
+    const EXPECTED: &'static str = "a list of texts";
+
+    fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element::<Field<String>>()? {
+            let Field::Is(text) = text else {
+                skip_list(list)?;
+                return Ok(None);
+            };
+            texts.push(text);
+        }
+        Ok(Some(texts))
+    }
+
+    fn excess(&self) -> Option<String> {
+        self.iter().enumerate().find_map(|(place, text)| Some(format!("text {place}: {}", text.excess()?)))
+    }
+}
+
+impl<'de, T: Value> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<T>(PhantomData<T>);
+
+        impl<'de, T: Value> Visitor<'de> for Any<T> {
+            type Value = Field<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(T::EXPECTED)
+            }
+            fn visit_unit<E>(self) -> Result<Field<T>, E> {
+                Ok(Field::Missing)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Field<T>, E> {
+                Ok(T::boolean(value).map_or(Field::Wrong("true or false"), Field::Is))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Field<T>, E> {
+                Ok(T::number(value as f64).map_or(Field::Wrong("a number"), Field::Is))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Field<T>, E> {
+                Ok(T::number(value as f64).map_or(Field::Wrong("a number"), Field::Is))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Field<T>, E> {
+                Ok(T::number(value).map_or(Field::Wrong("a number"), Field::Is))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Field<T>, E> {
+                Ok(T::text(value).map_or(Field::Wrong("text"), Field::Is))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Field<T>, A::Error> {
+                Ok(T::list(list)?.map_or(Field::Wrong("a list"), Field::Is))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<T>, A::Error> {
+                Ok(T::map(map)?.map_or(Field::Wrong("an object"), Field::Is))
+            }
+        }
+
+        deserializer.deserialize_any(Any(PhantomData))
+    }
+}

@@ -1,0 +1,144 @@
+//! The pair rule: which exchanges become pairs, in which order, and why the others do not.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::rows::MOST_TEXT_BYTES;
+use super::{Pair, PairRule};
+use crate::{Error, Result};
+
+/// One side of an exchange, borrowed from its file's rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Side<'a> {
+    pub text: &'a str,
+    pub language: Option<&'a str>,
+    pub quality: Option<f64>,
+    pub deleted: bool,
+}
+
+/// An instruction and a reply to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exchange<'a> {
+    pub instruction: Side<'a>,
+    pub response: Side<'a>,
+    /// 0: the reply that people liked best.
+    pub rank: Option<f64>,
+    pub tree: &'a str,
+    pub turn: u32,
+    /// Of a row that knows the sum of both sides' quality only.
+    pub quality_sum: Option<f64>,
+    /// From a data set that rates every message: what is missing there does not pass.
+    pub rated: bool,
+}
+
+pub fn check(rule: &PairRule) -> Result<()> {
+    match rule {
+        PairRule { quality_above: Some(quality), .. } if !quality.is_finite() => {
+            Err(Error::invalid("quality_above", quality, "a finite number"))
+        }
+        PairRule { limit: Some(0), .. } => Err(Error::invalid("limit", 0, "at least 1, or absent for all pairs")),
+        _ => Ok(()),
+    }
+}
+
+/// Pairs as they are gathered, and the count of what was left out.
+pub struct Gathering<'a> {
+    path: PathBuf,
+    rule: &'a PairRule,
+    pairs: Vec<Pair>,
+    dropped: BTreeMap<&'static str, u64>,
+    text_bytes: u64,
+}
+
+impl<'a> Gathering<'a> {
+    pub fn new(path: &Path, rule: &'a PairRule) -> Self {
+        Self { path: path.to_owned(), rule, pairs: Vec::new(), dropped: BTreeMap::new(), text_bytes: 0 }
+    }
+
+    /// Counts a row or message that made no exchange.
+    pub fn drop(&mut self, reason: &'static str) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    pub fn offer(&mut self, exchange: &Exchange<'_>) -> Result<()> {
+        if let Some(reason) = refusal(self.rule, exchange) {
+            self.drop(reason);
+            return Ok(());
+        }
+        // One long prompt with many replies would be copied for each of them.
+        self.text_bytes += (exchange.instruction.text.len() + exchange.response.text.len()) as u64;
+        if self.text_bytes > MOST_TEXT_BYTES {
+            let problem = format!(
+                "its pairs hold more than {} MiB of text; split it or set a stricter rule",
+                MOST_TEXT_BYTES >> 20
+            );
+            return Err(Error::malformed(&self.path, "pairs", problem));
+        }
+        let sides = exchange.instruction.quality.zip(exchange.response.quality);
+        self.pairs.push(Pair {
+            instruction: exchange.instruction.text.to_owned(),
+            response: exchange.response.text.to_owned(),
+            tree: exchange.tree.to_owned(),
+            turn: exchange.turn,
+            quality: exchange.quality_sum.or(sides.map(|(instruction, response)| instruction + response)),
+        });
+        Ok(())
+    }
+
+    /// The best first, those without quality last, ties in file order.
+    pub fn finish(mut self) -> (Vec<Pair>, BTreeMap<&'static str, u64>) {
+        self.pairs.sort_by(|a, b| match (a.quality, b.quality) {
+            (Some(a), Some(b)) => b.total_cmp(&a),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        });
+        if let Some(limit) = self.rule.limit
+            && self.pairs.len() > limit
+        {
+            self.dropped.insert("limit", (self.pairs.len() - limit) as u64);
+            self.pairs.truncate(limit);
+        }
+        (self.pairs, self.dropped)
+    }
+}
+
+/// The first reason for which the rule refuses an exchange.
+fn refusal(rule: &PairRule, exchange: &Exchange<'_>) -> Option<&'static str> {
+    let sides = [&exchange.instruction, &exchange.response];
+    let missing_passes = !exchange.rated;
+    if sides.iter().any(|side| side.deleted) {
+        return Some("deleted");
+    }
+    if sides.iter().any(|side| side.text.trim().is_empty()) {
+        return Some("empty_text");
+    }
+    if let Some(wanted) = &rule.language
+        && !sides.iter().all(|side| side.language.map_or(missing_passes, |language| language == wanted))
+    {
+        return Some("language");
+    }
+    if rule.best_reply_only {
+        match exchange.rank {
+            None if !missing_passes => return Some("no_rank"),
+            Some(rank) if rank != 0.0 => return Some("not_best_reply"),
+            _ => {}
+        }
+    }
+    if let Some(least) = rule.quality_above {
+        if !missing_passes && sides.iter().any(|side| side.quality.is_none()) {
+            return Some("no_quality");
+        }
+        if sides.iter().filter_map(|side| side.quality).any(|quality| quality <= least) {
+            return Some("quality");
+        }
+    }
+    if sides.iter().any(|side| side.text.split_whitespace().take(rule.words_above + 1).count() <= rule.words_above) {
+        return Some("too_few_words");
+    }
+    if rule.first_turn_only && exchange.turn != 0 {
+        return Some("not_first_turn");
+    }
+    None
+}
