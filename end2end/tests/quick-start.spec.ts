@@ -94,20 +94,31 @@ async function points(chart: Locator): Promise<number> {
 
 async function create(page: Page, name: string, preset: RegExp): Promise<void> {
   await page.getByRole("button", { name: "New experiment" }).click();
-  await page.getByLabel("Name").fill(name);
-  await page.getByRole("radio", { name: preset }).check();
-  await page.getByRole("button", { name: "Create" }).click();
+  const dialog = page.getByRole("dialog", { name: "New experiment" });
+  await dialog.getByLabel("Name").fill(name);
+  await dialog.getByRole("radio", { name: preset }).check();
+  await dialog.getByRole("button", { name: "Create" }).click();
   await expect(page).toHaveURL(/\/experiments\/\d+/);
 }
 
 async function choose(where: Locator, label: string, option: RegExp): Promise<void> {
+  await unfold(where);
   const select = where.getByLabel(label);
   const name = await select.locator("option").filter({ hasText: option }).first().textContent();
   await select.selectOption({ label: (name ?? "").trim() });
 }
 
 async function set(where: Locator, settings: Record<string, string>): Promise<void> {
-  for (const [label, value] of Object.entries(settings)) await where.getByLabel(label).fill(value);
+  await unfold(where);
+  for (const [label, value] of Object.entries(settings)) await where.getByLabel(label, { exact: true }).fill(value);
+}
+
+/** Opens the cell's settings, and those within that are folded. */
+async function unfold(where: Locator): Promise<void> {
+  for (const name of [/^Settings/, /^More settings/]) {
+    const closed = where.locator("details:not([open])").filter({ has: where.page().locator(":scope > summary", { hasText: name }) });
+    if (await closed.count()) await closed.locator("> summary").click();
+  }
 }
 
 /** Counts pairs in the making from here until the generation is over. */
@@ -131,7 +142,7 @@ async function watchWriting(page: Page): Promise<number> {
 }
 
 async function sharedLink(page: Page): Promise<string> {
-  const link = page.getByRole("textbox", { name: /link/i });
-  await expect(link).toHaveValue(/\/r\/[\w-]{22,}/);
-  return link.inputValue();
+  const link = page.locator("[data-share-link]");
+  await expect(link).toHaveAttribute("href", /\/r\/[\w-]{22,}$/);
+  return (await link.getAttribute("href")) ?? "";
 }
