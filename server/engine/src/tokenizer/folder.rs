@@ -4,18 +4,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Ends, Tokenizer, parse};
+use super::{Ends, Form, Tokenizer};
 use crate::model::read_small;
 use crate::{Error, Result};
 
 const MAX_TOKENIZER: u64 = 128 << 20;
 const MAX_CONFIG: u64 = 16 << 20;
-const MAX_ADDED: usize = 1 << 16;
 
 impl Tokenizer {
-    /// As [`Self::from_folder`], with no id at or above `limit`: added tokens there are left out (some folders carry a
-    /// padding token that the model never got a row for), words of the vocabulary there are refused.
-    pub(crate) fn from_folder_within(folder: &Path, limit: Option<usize>) -> Result<Self> {
+    /// As [`Self::from_folder`], for a model with so many rows in its embedding: see [`Form::read`].
+    pub(crate) fn from_folder_within(folder: &Path, rows: Option<usize>) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         if !path.exists() && folder.join("tokenizer.model").exists() {
             return Err(Error::Unsupported {
@@ -24,11 +22,9 @@ impl Tokenizer {
                 supported: "a tokenizer.json beside it is (transformers' save_pretrained writes one)".to_owned(),
             });
         }
-        let mut form = read_json(&path, MAX_TOKENIZER)?;
-        check_form(&path, &mut form, limit)?;
-        let inner = parse(&path, form)?;
-        let ends = Ends::beside(folder, &path, &inner, limit)?;
-        Self::build(&path, inner, &ends)
+        let form = Form::read(&path, read_json(&path, MAX_TOKENIZER)?, rows)?;
+        let ends = Ends::beside(folder, &path, &form.inner, rows)?;
+        Ok(Self::build(&path, form, &ends))
     }
 }
 
@@ -41,46 +37,14 @@ fn read_json_if_there(path: &Path) -> Result<Value> {
     if path.exists() { read_json(path, MAX_CONFIG) } else { Ok(Value::Null) }
 }
 
-/// Refuses what is no Llama's tokenizer, before the library believes it.
-pub(super) fn check_form(path: &Path, form: &mut Value, limit: Option<usize>) -> Result<()> {
-    let unsupported = |what: String, supported: &str| {
-        Err(Error::Unsupported { path: path.to_owned(), what, supported: supported.to_owned() })
-    };
-    let kind = form["model"]["type"].as_str().unwrap_or("BPE");
-    if kind != "BPE" {
-        return unsupported(format!("a tokenizer of type {kind:.40}"), "only BPE is");
-    }
-    if form["normalizer"].to_string().contains("\"Precompiled\"") {
-        return unsupported("a normalizer of type Precompiled".to_owned(), "plain BPE without one is");
-    }
-    let Some(vocabulary) = form["model"]["vocab"].as_object() else {
-        return Err(Error::malformed(path, "model.vocab", "is missing"));
-    };
-    for (token, id) in vocabulary {
-        let id_is_fine = id.as_u64().is_some_and(|id| id < limit.unwrap_or(u32::MAX as usize) as u64);
-        if !id_is_fine {
-            let limit = limit.map_or(String::new(), |limit| format!("; the model has {limit} rows"));
-            return Err(Error::malformed(path, format!("model.vocab {token:?}"), format!("has id {id:.20}{limit}")));
-        }
-    }
-    let Some(added) = form.get_mut("added_tokens").and_then(Value::as_array_mut) else { return Ok(()) };
-    if added.len() > MAX_ADDED {
-        return Err(Error::malformed(path, "added_tokens", format!("are {}; the limit is {MAX_ADDED}", added.len())));
-    }
-    if let Some(limit) = limit {
-        added.retain(|token| token["id"].as_u64().is_none_or(|id| id < limit as u64));
-    }
-    Ok(())
-}
-
 impl Ends {
-    fn beside(folder: &Path, path: &Path, inner: &tokenizers::Tokenizer, limit: Option<usize>) -> Result<Self> {
+    fn beside(folder: &Path, path: &Path, inner: &tokenizers::Tokenizer, rows: Option<usize>) -> Result<Self> {
         let tokenizer = read_json_if_there(&folder.join("tokenizer_config.json"))?;
         let generation = read_json_if_there(&folder.join("generation_config.json"))?;
         let model = read_json_if_there(&folder.join("config.json"))?;
         let find = |token: &str, id: &str| {
             let by_text = token_text(&tokenizer[token]).and_then(|text| inner.token_to_id(text));
-            let known = |id: &u32| limit.is_none_or(|limit| (*id as usize) < limit) && inner.id_to_token(*id).is_some();
+            let known = |id: &u32| rows.is_none_or(|rows| (*id as usize) < rows) && inner.id_to_token(*id).is_some();
             by_text.or_else(|| [&generation, &model].into_iter().filter_map(|config| first_id(&config[id])).find(known))
         };
         let prepended = prepended(inner);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Ends, Tokenizer, parse, sentencepiece};
+use super::{Ends, Form, Tokenizer, sentencepiece};
 use crate::model::gguf::Metadata;
 use crate::{Error, Result};
 
@@ -42,7 +42,8 @@ impl Tokenizer {
             None => return Err(metadata.problem("tokenizer.ggml.model", "is missing")),
         };
         let ends = words.ends(adds_bos)?;
-        Self::build(metadata.path(), parse(metadata.path(), form)?, &ends)
+        let form = Form::read(metadata.path(), form, Some(vocabulary))?;
+        Ok(Self::build(metadata.path(), form, &ends))
     }
 }
 

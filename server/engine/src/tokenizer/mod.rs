@@ -5,13 +5,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use tokenizers::AddedToken;
 
 use crate::{Error, Result};
 
 mod folder;
+mod form;
 mod gguf;
 mod pieces;
 mod sentencepiece;
@@ -19,6 +19,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use form::Form;
 pub use stream::TextStream;
 
 pub struct Tokenizer {
@@ -60,13 +61,10 @@ impl Tokenizer {
         Self::from_folder_within(folder, None)
     }
 
-    fn build(path: &Path, inner: tokenizers::Tokenizer, ends: &Ends) -> Result<Self> {
-        let form = serde_json::to_value(&inner).map_err(|error| malformed(path, "tokenizer", &error))?;
-        let mut hasher = Sha256::new();
-        // serde_json's maps are sorted, so that neither the file's order nor a hash map's shows.
-        hasher.update(form.to_string());
-        hasher.update(format!("\nbos {:?} eos {} adds_bos {}", ends.bos, ends.eos, ends.adds_bos));
-        let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    fn build(path: &Path, form: Form, ends: &Ends) -> Self {
+        let Form { inner, mut digest, byte_level, vocabulary } = form;
+        digest.update(format!("bos {:?} eos {} adds_bos {}", ends.bos, ends.eos, ends.adds_bos));
+        let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
 
         let added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
         let silent = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
@@ -82,9 +80,7 @@ impl Tokenizer {
         plain.add_special_tokens(&powerless);
         plain.set_encode_special_tokens(true);
 
-        Ok(Self {
-            vocabulary: inner.get_vocab_size(true),
-            byte_level: has_byte_level(&form["decoder"]),
+        Self {
             plain,
             inner,
             bos: ends.bos,
@@ -93,8 +89,10 @@ impl Tokenizer {
             sha256,
             specials,
             silent,
+            byte_level,
+            vocabulary,
             path: path.to_owned(),
-        })
+        }
     }
 
     /// Ids of a text as transformers gives them with `add_special_tokens=False`: special tokens written in the text are recognised.
@@ -164,25 +162,6 @@ impl Tokenizer {
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
-}
-
-/// The `tokenizers` form of a `tokenizer.json`. Truncation and padding that a file may ask for are not wanted here.
-fn parse(path: &Path, form: Value) -> Result<tokenizers::Tokenizer> {
-    // The crate unwraps in places that a strange file can reach; such a file must not take the process down.
-    let parsed = std::panic::catch_unwind(|| serde_json::from_value::<tokenizers::Tokenizer>(form));
-    let mut inner = match parsed {
-        Ok(Ok(inner)) => inner,
-        Ok(Err(error)) => return Err(malformed(path, "tokenizer", &error)),
-        Err(_) => return Err(Error::malformed(path, "tokenizer", "contradicts itself")),
-    };
-    inner.with_padding(None);
-    inner.with_truncation(None).map_err(|error| malformed(path, "truncation", &*error))?;
-    Ok(inner)
-}
-
-fn has_byte_level(decoder: &Value) -> bool {
-    let is_byte_level = |decoder: &Value| decoder["type"] == "ByteLevel";
-    is_byte_level(decoder) || decoder["decoders"].as_array().is_some_and(|all| all.iter().any(is_byte_level))
 }
 
 fn malformed(path: &Path, place: &str, error: &(impl std::fmt::Display + ?Sized)) -> Error {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use rand::{Rng, SeedableRng};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::*;
 use crate::model::ModelFiles;
@@ -145,6 +146,9 @@ fn equal_tokenizers_have_equal_hashes() {
         assert_eq!(first.sha256(), small().sha256());
     }
     let mut form = small_form();
+    form["model"]["merges"] = serde_json::json!(["a b", "Ġ ab"]);
+    let [legacy, pairs] = [&form, &small_form()].map(|form| Form::read(Path::new("t"), form.clone(), None).unwrap());
+    assert_eq!(legacy.digest.finalize(), pairs.digest.finalize());
     form["added_tokens"][1]["content"] = "<|fin|>".into();
     form["added_tokens"][1]["id"] = 20.into();
     form["added_tokens"][2]["id"] = 19.into();
@@ -325,6 +329,7 @@ fn other_kinds_are_refused_by_name() {
         assert!(message.contains(named), "{message}");
     };
     check(|form| form["model"]["type"] = "Unigram".into(), "Unigram");
+    check(|form| form["model"]["dropout"] = 0.1.into(), "model.dropout 0.1");
     check(|form| form["model"]["vocab"] = Value::Null, "model.vocab");
     check(|form| form["model"]["vocab"]["x"] = (-1).into(), "\"x\"");
     check(|form| form["model"]["merges"][0][0] = "zz".into(), "zz");

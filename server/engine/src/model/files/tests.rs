@@ -196,7 +196,7 @@ fn the_hash_tells_weights_and_configurations_apart() {
     let first = hash(&config);
     assert_eq!(first.len(), 64);
     assert_eq!(first, hash(&config));
-    assert_ne!(first, hash(&LlamaConfig { rope_theta: 20_000.0, ..config.clone() }));
+    assert_ne!(first, hash(&LlamaConfig { rope_theta: 20_000.0, ..config }));
     assert_ne!(first, hash(&tiny(false)));
 }
 

@@ -18,10 +18,6 @@ impl<R: Read> Bytes<R> {
         Self { source, left: limit, taken: 0 }
     }
 
-    pub fn left(&self) -> u64 {
-        self.left
-    }
-
     /// Bytes taken since the start.
     pub fn position(&self) -> u64 {
         self.taken

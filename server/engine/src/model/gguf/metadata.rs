@@ -39,11 +39,6 @@ impl Texts {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.joined[start as usize..end as usize])
     }
-
-    pub fn get(&self, index: usize) -> Option<&str> {
-        let start = if index == 0 { 0 } else { *self.ends.get(index - 1)? };
-        Some(&self.joined[start as usize..*self.ends.get(index)? as usize])
-    }
 }
 
 const TEXT: u32 = 8;

@@ -201,7 +201,7 @@ mod tests {
         }
         let cases: Vec<Case> = serde_json::from_str(GOLDEN).unwrap();
         for storage in ALL {
-            let case = cases.iter().find(|case| case.storage == storage.name()).expect(storage.name());
+            let case = cases.iter().find(|case| case.storage == storage.name()).unwrap();
             let bytes: Vec<u8> = (0..case.bytes.len())
                 .step_by(2)
                 .map(|i| u8::from_str_radix(&case.bytes[i..i + 2], 16).unwrap())
