@@ -53,6 +53,10 @@ pub fn parse<T: for<'de> Deserialize<'de>>(row: &Row<'_>) -> Result<T, Problem> 
     let bytes = row.bytes.as_ref().map_err(|problem| of_row(problem.clone()))?;
     let text =
         std::str::from_utf8(bytes).map_err(|error| of_row(format!("byte {} is not UTF-8", error.valid_up_to() + 1)))?;
+    // An array would be read as an object's fields in order.
+    if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return Err(of_row("it is not an object".to_owned()));
+    }
     serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         // Rows of an array may span lines; the row's own line stands beside this.
