@@ -6,8 +6,12 @@
 pub mod api;
 #[cfg(feature = "ssr")]
 pub mod backend;
+mod book;
+mod cells;
+mod components;
 mod pages;
 mod shell;
+mod socket;
 pub mod wire;
 
 use leptos::prelude::*;

@@ -1,24 +1,28 @@
 //! One module per page.
 
+mod experiments;
+mod notebook;
+mod report;
+
 use leptos::prelude::*;
+
+use crate::components::frame::{Top, failed};
+use crate::wire::AppError;
+
+pub use experiments::Experiments;
+pub use notebook::NotebookRoute;
+pub use report::{OwnReport, SharedReport};
 
 #[component]
 pub fn Missing() -> impl IntoView {
-    view! { <main><h1>"Nothing is here"</h1><p><a href="/">"All experiments"</a></p></main> }
+    view! {
+        <Top/>
+        {failed(AppError::new("not_found", "There is no page at this address.", "Check the link."), true)}
+    }
 }
-#[component]
-pub fn Experiments() -> impl IntoView {
-    view! { <main><h1>"Experiments"</h1></main> }
-}
-#[component]
-pub fn NotebookRoute() -> impl IntoView {
-    view! { <main><h1>"Notebook"</h1></main> }
-}
-#[component]
-pub fn OwnReport() -> impl IntoView {
-    view! { <main><h1>"Report"</h1></main> }
-}
-#[component]
-pub fn SharedReport() -> impl IntoView {
-    view! { <main><h1>"Report"</h1></main> }
+
+/// A route's number, or the error that the page shows for what is none.
+fn number(text: Option<String>) -> Result<i64, AppError> {
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| AppError::new("not_found", "There is no page at this address.", "Check the link."))
 }

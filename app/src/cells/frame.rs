@@ -1,0 +1,242 @@
+//! What all cells have in common: heading, state, commands, settings that fold, stale marks, errors.
+
+use leptos::prelude::*;
+use leptos::web_sys::Element;
+
+use super::form::Form;
+use super::progress::{progress, timer};
+use super::stop::StopDialog;
+use super::{data, generate, model, note, report, train};
+use crate::book::{Book, CellState};
+use crate::components::dialog::Confirm;
+use crate::components::error::{error_box, error_slot};
+use crate::components::icon::{Icon, icon};
+use crate::components::settings::settings_table;
+use crate::components::state::{badge, kind_purpose, kind_title, state_name};
+use crate::wire::{CellConfig, CellKind, CellOutput, RunState, StaleReason};
+
+#[component]
+pub fn CellView(book: Book, cell: CellState, #[prop(into)] position: Signal<usize>) -> impl IntoView {
+    let kind = cell.kind;
+    let state = cell.part(|run| run.state);
+    let heading = format!("cell-{}-heading", cell.id);
+    let labelled = heading.clone();
+    let is_note = kind == CellKind::Note;
+    let body = if is_note { note::body(Form::new(book, cell)) } else { ordinary(book, cell) };
+    view! {
+        <section class="cell" data-cell=kind.as_str() data-cell-id=cell.id tabindex="-1" aria-labelledby=labelled
+            data-state=move || state_name(state.get())
+            data-stale=move || cell.stale.with(|stale| !stale.is_empty()).then_some("")
+            data-active=move || (book.active.get() == Some(cell.id)).then_some("")
+            on:focusin=move |_| if book.active.get_untracked() != Some(cell.id) { book.active.set(Some(cell.id)) }>
+            <header>
+                <h2 id=heading>{kind_title(kind)}</h2>
+                {(!is_note).then(|| view! {
+                    {move || badge(state.get())}
+                    {move || cell.stale.with(|stale| !stale.is_empty()).then(|| view! {
+                        <span class="badge" data-state="stale">{icon(Icon::Stale)} <span>"stale"</span></span>
+                    })}
+                    {timer(book, cell)}
+                })}
+                <Tools book cell position/>
+            </header>
+            {error_slot(cell.error)}
+            {body}
+        </section>
+    }
+}
+
+#[component]
+fn Tools(book: Book, cell: CellState, position: Signal<usize>) -> impl IntoView {
+    let deleting = RwSignal::new(false);
+    let last = move || position.get() + 1 >= book.cells.with(Vec::len);
+    let title = kind_title(cell.kind);
+    let question = "Its runs and what they made go with it. Reports that are frozen already stay as they are.";
+    let delete = Callback::new(move |()| book.delete(cell));
+    view! {
+        <div class="tools">
+            {(cell.kind != CellKind::Note).then(|| view! { <Commands book cell/> })}
+            <button type="button" class="quiet" aria-label=format!("Move {title} up") prop:disabled=move || position.get() == 0
+                on:click=move |_| book.move_to(cell, position.get_untracked().saturating_sub(1) as u32)>{icon(Icon::Up)}</button>
+            <button type="button" class="quiet" aria-label=format!("Move {title} down") prop:disabled=last
+                on:click=move |_| book.move_to(cell, position.get_untracked() as u32 + 1)>{icon(Icon::Down)}</button>
+            <button type="button" class="quiet" aria-label=format!("Delete {title}") on:click=move |_| deleting.set(true)>{icon(Icon::Delete)}</button>
+        </div>
+        <Confirm open=deleting title=format!("Delete the {} cell?", cell.kind.as_str()) text=question.to_owned() action="Delete" on_confirm=delete/>
+    }
+}
+
+/// Run, stop or resume: what fits the state.
+#[component]
+fn Commands(book: Book, cell: CellState) -> impl IntoView {
+    let stopping = RwSignal::new(false);
+    let asking = RwSignal::new(false);
+    let state = cell.part(|run| run.state);
+    let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
+    let run = move |_| if trains_again(book, cell) { asking.set(true) } else { book.run(cell) };
+    let resume = move |_| {
+        if let Some(run) = cell.run.with_untracked(|run| run.as_ref().map(|run| run.run)) {
+            book.resume(cell, run);
+        }
+    };
+    let buttons = move || match state.get() {
+        Some(RunState::Queued | RunState::Running) => {
+            view! { <button type="button" on:click=move |_| stopping.set(true)>"Stop"</button> }.into_any()
+        }
+        Some(RunState::Stopping) => view! { <button type="button" disabled>"Stopping…"</button> }.into_any(),
+        Some(RunState::Failed | RunState::Stopped | RunState::Interrupted) if resumable => view! {
+            <button type="button" class="primary" prop:disabled=move || cell.busy.get() on:click=resume
+                title="Goes on from what is saved, with the settings of that run">"Resume"</button>
+            <button type="button" prop:disabled=move || cell.busy.get() on:click=run title="Starts anew with the settings below">"Run"</button>
+        }
+        .into_any(),
+        _ => view! { <button type="button" class="primary" prop:disabled=move || cell.busy.get() on:click=run>"Run"</button> }.into_any(),
+    };
+    view! {
+        {buttons}
+        <StopDialog book cell open=stopping/>
+        <Confirm open=asking title="Train again first?" action="Train again and run"
+            text="The training above this cell no longer matches its settings or its inputs, so it runs first. That can take long; its last adapter is replaced as this notebook's newest.".to_owned()
+            on_confirm=Callback::new(move |()| book.run(cell))/>
+    }
+}
+
+/// Whether running this cell first repeats a training that was done: that is worth a question.
+fn trains_again(book: Book, cell: CellState) -> bool {
+    if !matches!(cell.kind, CellKind::Generate | CellKind::Report) {
+        return false;
+    }
+    let above = book.cells.with_untracked(|cells| {
+        cells.iter().take_while(|other| other.id != cell.id).filter(|other| other.kind == CellKind::Train).last().copied()
+    });
+    above.is_some_and(|train| {
+        train.run.with_untracked(Option::is_some) && train.stale.with_untracked(|stale| !stale.is_empty())
+    })
+}
+
+fn ordinary(book: Book, cell: CellState) -> AnyView {
+    view! {
+        {stale_reasons(cell)}
+        {missing_input(cell)}
+        {settings(book, cell)}
+        {progress(cell)}
+        {run_error(cell)}
+        <div class="output">{output(cell)}</div>
+        {used_settings(cell)}
+    }
+    .into_any()
+}
+
+fn stale_reasons(cell: CellState) -> impl IntoView {
+    let reason = |reason: StaleReason| match reason {
+        StaleReason::Field { field, was, now } => {
+            view! { <li><code>{field}</code> ": " {was} " -> " {now}</li> }.into_any()
+        }
+        StaleReason::Input { kind } => view! { <li>{kind_title(kind)} " was changed or run again"</li> }.into_any(),
+    };
+    move || {
+        let reasons = cell.stale.get();
+        (!reasons.is_empty()).then(|| view! {
+            <div class="stale">
+                <p>"Stale: what is shown was made before this changed."</p>
+                <ul>{reasons.into_iter().map(reason).collect_view()}</ul>
+            </div>
+        })
+    }
+}
+
+fn missing_input(cell: CellState) -> impl IntoView {
+    move || {
+        cell.missing_input.get().map(|kind| view! {
+            <p class="missing">{format!("It needs a {} cell above it: add one below and move it up.", kind_title(kind).to_lowercase())}</p>
+        })
+    }
+}
+
+/// The form; open until the cell has run.
+fn settings(book: Book, cell: CellState) -> impl IntoView {
+    let open = RwSignal::new(cell.run.with_untracked(Option::is_none));
+    let run = cell.part(|run| run.run);
+    Effect::new(move |before: Option<Option<i64>>| {
+        let run = run.get();
+        if before.is_some_and(|before| before != run) && run.is_some() {
+            open.set(false);
+        }
+        run
+    });
+    let brief = move || {
+        cell.config.with(|config| match config {
+            CellConfig::Data(config) => data::brief(config),
+            CellConfig::Model(config) => model::brief(config),
+            CellConfig::Train(config) => train::brief(config),
+            CellConfig::Generate(config) => generate::brief(config),
+            CellConfig::Report(config) => report::brief(config),
+            CellConfig::Note(_) => String::new(),
+        })
+    };
+    let form = match cell.kind {
+        CellKind::Data => data::form(Form::new(book, cell)),
+        CellKind::Model => model::form(Form::new(book, cell)),
+        CellKind::Train => train::form(Form::new(book, cell)),
+        CellKind::Generate => generate::form(Form::new(book, cell)),
+        CellKind::Report => report::form(Form::new(book, cell)),
+        CellKind::Note => ().into_any(),
+    };
+    let saving = move || if cell.edits.get() == cell.saved.get() { "" } else { "not saved yet" };
+    view! {
+        <details class="config" open=move || open.get()
+            on:toggle=move |event| open.set(event_target::<Element>(&event).has_attribute("open"))>
+            <summary>"Settings " <span class="brief">{brief}</span> <span class="saving">{saving}</span></summary>
+            <p class="purpose">{kind_purpose(cell.kind)}</p>
+            <div class="fields">{form}</div>
+        </details>
+    }
+}
+
+fn run_error(cell: CellState) -> impl IntoView {
+    let error = cell.part(|run| run.error.clone());
+    let interrupted = cell.part(|run| run.state == RunState::Interrupted && run.error.is_none());
+    let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
+    view! {
+        {move || error.get().flatten().map(error_box)}
+        {move || (interrupted.get() == Some(true)).then(|| view! {
+            <p class="missing">
+                {if resumable {
+                    "The server ended while this ran. What was saved is here: Resume goes on from it."
+                } else {
+                    "The server ended while this ran. Run it again."
+                }}
+            </p>
+        })}
+    }
+}
+
+fn output(cell: CellState) -> AnyView {
+    match cell.kind {
+        CellKind::Train => train::live(cell).into_any(),
+        CellKind::Generate => generate::live(cell).into_any(),
+        _ => {
+            let output = cell.part(|run| (run.run, run.output.clone()));
+            (move || match output.get() {
+                Some((_, Some(CellOutput::Data(output)))) => data::output(output).into_any(),
+                Some((_, Some(CellOutput::Model(output)))) => model::output(output).into_any(),
+                Some((run, Some(CellOutput::Report(output)))) => report::output(output, run).into_any(),
+                _ => ().into_any(),
+            })
+            .into_any()
+        }
+    }
+}
+
+/// The settings that the shown run had, whatever the form holds by now.
+fn used_settings(cell: CellState) -> impl IntoView {
+    let used = cell.part(|run| run.config.clone());
+    move || {
+        used.get().map(|config| view! {
+            <details class="used">
+                <summary>"Settings of this run"</summary>
+                {settings_table("As this run had them", &config)}
+            </details>
+        })
+    }
+}

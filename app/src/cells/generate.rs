@@ -1,0 +1,193 @@
+//! The generate cell: sampling, text as it arrives, and the finished pairs.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::files::file_field;
+use super::form::{Form, Input, number, optional, put, show};
+use crate::api;
+use crate::book::CellState;
+use crate::components::error::error_slot;
+use crate::components::facts::{fact, facts, noted};
+use crate::components::format::{counted, figure, seconds, whole, words};
+use crate::components::pair::pair_table;
+use crate::components::scores::score_tables;
+use crate::wire::{AppError, CellOutput, GenerateConfig, PairSort, PairsPage, PairsQuery};
+
+/// Rows of the table.
+const PAGE: u32 = 50;
+const TAGS: [&str; 7] = ["template_leak", "echo", "copied", "not_an_instruction", "empty", "no_end", "loop"];
+const SORTS: [(&str, PairSort, &str); 5] = [
+    ("index", PairSort::Index, "row"),
+    ("rouge_descending", PairSort::RougeDescending, "ROUGE-L, best first"),
+    ("rouge_ascending", PairSort::RougeAscending, "ROUGE-L, worst first"),
+    ("copied_descending", PairSort::CopiedDescending, "most copied first"),
+    ("length_descending", PairSort::LengthDescending, "longest first"),
+];
+
+pub fn form(form: Form<GenerateConfig>) -> AnyView {
+    view! {
+        {file_field(form, "Responses to write instructions for: LIMA, pairs or Alpaca, as JSONL or JSON.", |c| c.file.clone(), |c, file| c.file = file)}
+        {form.field(("Most rows", "limit", "Only the first so many responses. Empty: all."), Input::Number,
+            |c| show(&c.limit), |c, text| put(&mut c.limit, optional(text, 1..=10_000_000)))}
+        {form.field(("Temperature", "temperature", "0 always takes the likeliest token; higher is more varied."), Input::Number,
+            |c| c.temperature.to_string(), |c, text| put(&mut c.temperature, number(text, 0.0..=10.0)))}
+        {form.field(("Top-p", "top_p", "Draw from the likeliest tokens that hold this probability together."), Input::Number,
+            |c| c.top_p.to_string(), |c, text| put(&mut c.top_p, number(text, 0.0..=1.0)))}
+        {form.field(("Top-k", "top_k", "Draw from the likeliest so many tokens. 0: from all."), Input::Number,
+            |c| c.top_k.to_string(), |c, text| put(&mut c.top_k, number(text, 0..=1_000_000)))}
+        {form.field(("Repetition penalty", "repetition_penalty", "Above 1 makes tokens that were written already less likely."), Input::Number,
+            |c| c.repetition_penalty.to_string(), |c, text| put(&mut c.repetition_penalty, number(text, 0.1..=10.0)))}
+        {form.field(("Most new tokens", "max_new_tokens", "An instruction that has not ended by then is cut off and tagged."), Input::Number,
+            |c| c.max_new_tokens.to_string(), |c, text| put(&mut c.max_new_tokens, number(text, 1..=8192)))}
+        {form.field(("Batch size", "batch_size", "Pairs that are written at the same time."), Input::Number,
+            |c| c.batch_size.to_string(), |c, text| put(&mut c.batch_size, number(text, 1..=1024)))}
+        {form.field(("Seed", "seed", "Each row draws from its own stream of this seed."), Input::Number,
+            |c| c.seed.to_string(), |c, text| put(&mut c.seed, number(text, 0..=u64::MAX)))}
+    }
+    .into_any()
+}
+
+pub fn brief(config: &GenerateConfig) -> String {
+    let rows = config.limit.map_or_else(|| "all rows".to_owned(), |limit| format!("first {limit} rows"));
+    let way = if config.temperature == 0.0 { "greedy".to_owned() } else { format!("temperature {}", config.temperature) };
+    format!("{}, {rows}, {way}, at most {} new tokens, seed {}", config.file, config.max_new_tokens, config.seed)
+}
+
+pub fn live(cell: CellState) -> impl IntoView {
+    let speed = cell.part(|run| (!run.state.is_over() && run.tokens_per_s > 0.0).then_some(run.tokens_per_s));
+    let writing = cell.part(|run| run.writing.keys().copied().collect::<Vec<_>>());
+    let output = cell.part(|run| run.output.clone());
+    let any_pair = cell.part(|run| !run.pairs.is_empty());
+    let run = cell.part(|run| run.run);
+    let text = move |index: u32| {
+        cell.run.with(|run| run.as_ref().and_then(|run| run.writing.get(&index).cloned()).unwrap_or_default())
+    };
+    view! {
+        {move || speed.get().flatten().map(|speed| view! {
+            <p class="speed">{format!("{} tokens a second, all pairs together", figure(speed))}</p>
+        })}
+        <ol class="writing" aria-label="Being written">
+            <For each=move || writing.get().unwrap_or_default() key=|index| *index let(index)>
+                <li data-writing=index><span class="row">{format!("row {}", index + 1)}</span> <span class="text">{move || text(index)}</span></li>
+            </For>
+        </ol>
+        {move || match output.get().flatten() {
+            Some(CellOutput::Generate(output)) => view! {
+                {facts(vec![
+                    fact("Pairs", whole(output.pairs)),
+                    noted("Tokens", whole(output.tokens), "written"),
+                    fact("Time", seconds(output.seconds)),
+                    noted("Speed", figure(output.tokens as f64 / output.seconds.max(1e-9)), "tokens a second"),
+                ])}
+                {score_tables(output.scores)}
+            }.into_any(),
+            _ => ().into_any(),
+        }}
+        {move || match (any_pair.get(), run.get()) {
+            (Some(true), Some(run)) => view! { <PairsTable cell run/> }.into_any(),
+            _ => ().into_any(),
+        }}
+    }
+}
+
+/// While the run goes: its newest pairs. After it, and for every filter: pages from the server.
+#[component]
+fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
+    let query = RwSignal::new(PairsQuery { run, limit: PAGE, ..PairsQuery::default() });
+    let page = RwSignal::new(None::<PairsPage>);
+    let error = RwSignal::new(None::<AppError>);
+    let typed = RwSignal::new(String::new());
+    // Fetched again when the run ends, not at every pair.
+    let over = cell.part(|run| run.state.is_over());
+    let fetch = move |wanted: PairsQuery| {
+        spawn_local(async move {
+            let answer = api::fetch_pairs(wanted.clone()).await;
+            // A slow answer to an older question is not shown.
+            if query.try_get_untracked().as_ref() != Some(&wanted) {
+                return;
+            }
+            match answer {
+                Ok(found) => {
+                    error.set(None);
+                    page.set(Some(found));
+                }
+                Err(why) => error.set(Some(why)),
+            }
+        });
+    };
+    Effect::new(move || {
+        let wanted = query.get();
+        let plain = wanted == PairsQuery { run, limit: PAGE, ..PairsQuery::default() };
+        if over.get() == Some(true) || !plain {
+            fetch(wanted);
+        } else {
+            page.set(None);
+        }
+    });
+    let newest = cell.part(|run| {
+        let mut pairs = run.pairs.clone();
+        pairs.sort_by_key(|pair| pair.index);
+        pairs
+    });
+    let table = move || match page.get() {
+        Some(found) => {
+            let from = query.get().offset;
+            let caption = match found.pairs.len() as u32 {
+                0 => "No pair fits.".to_owned(),
+                shown => format!("{} to {} of {}", from + 1, from + shown, counted(found.total, "pair")),
+            };
+            pair_table(found.pairs, caption).into_any()
+        }
+        None => newest.with(|pairs| {
+            let pairs = pairs.clone().unwrap_or_default();
+            let caption = format!("The newest {}", counted(pairs.len() as u64, "finished pair"));
+            pair_table(pairs, caption).into_any()
+        }),
+    };
+    let is_last = move || {
+        let total = page.with(|page| page.as_ref().map_or(0, |page| page.total));
+        query.with(|query| u64::from(query.offset + PAGE) >= total)
+    };
+    let turn = move |by: i64| query.update(|query| {
+        query.offset = (i64::from(query.offset) + by * i64::from(PAGE)).max(0) as u32;
+    });
+    let search = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let text = typed.get_untracked();
+        query.update(|query| (query.text, query.offset) = (text, 0));
+    };
+    let tags = [("", "all"), ("none", "without a tag")]
+        .into_iter()
+        .map(|(value, text)| (value, text.to_owned()))
+        .chain(TAGS.into_iter().map(|tag| (tag, words(tag))))
+        .map(|(value, text)| view! { <option value=value>{text}</option> })
+        .collect_view();
+    let sorts = SORTS.into_iter().map(|(value, _, text)| view! { <option value=value>{text}</option> }).collect_view();
+    let sort = move |event| {
+        let value = event_target_value(&event);
+        if let Some((_, sort, _)) = SORTS.into_iter().find(|(name, _, _)| *name == value) {
+            query.update(|query| (query.sort, query.offset) = (sort, 0));
+        }
+    };
+    view! {
+        <section class="pairs-block" aria-label="Pairs">
+            <h3>"Pairs"</h3>
+            <form class="filters" on:submit=search>
+                <label>"Tag " <select on:change=move |event| {
+                    let tag = event_target_value(&event);
+                    query.update(|query| (query.tag, query.offset) = (tag, 0));
+                }>{tags}</select></label>
+                <label>"Order " <select on:change=sort>{sorts}</select></label>
+                <label>"Text " <input type="search" maxlength="200" on:input=move |event| typed.set(event_target_value(&event))/></label>
+                <button type="submit">"Search"</button>
+            </form>
+            {error_slot(error)}
+            {table}
+            <div class="pager">
+                <button type="button" prop:disabled=move || query.with(|query| query.offset == 0) on:click=move |_| turn(-1)>"Before"</button>
+                <button type="button" prop:disabled=is_last on:click=move |_| turn(1)>"Next"</button>
+            </div>
+        </section>
+    }
+}

@@ -1,0 +1,40 @@
+//! What a run is doing now: phase, progress, clock.
+
+use leptos::prelude::*;
+
+use crate::book::{Book, CellState};
+use crate::components::format::{clock, whole};
+use crate::wire::RunState;
+
+/// Running time, each second; nothing on the server, which has no clock to agree on.
+pub fn timer(book: Book, cell: CellState) -> impl IntoView {
+    let times = cell.part(|run| (run.state, run.started_ms, run.ended_ms));
+    move || match times.get()? {
+        (state, Some(started), ended) => {
+            let until = if state.is_over() { ended } else { book.now.get() };
+            until.map(|until| view! { <span class="timer" title="time since the start">{clock(until - started)}</span> })
+        }
+        _ => None,
+    }
+}
+
+pub fn progress(cell: CellState) -> impl IntoView {
+    let phase = cell.part(|run| if run.state.is_over() { String::new() } else { run.phase.clone() });
+    let state = cell.part(|run| run.state);
+    let part = cell.part(|run| if run.state.is_over() { None } else { run.progress });
+    let said = move || match (state.get(), phase.get()) {
+        (Some(RunState::Queued), _) => "Waits for the runs before it.".to_owned(),
+        (Some(RunState::Running | RunState::Stopping), Some(phase)) => phase,
+        _ => String::new(),
+    };
+    view! {
+        // Read out when the phase changes, not at every step.
+        <p class="phase" role="status">{said}</p>
+        {move || part.get().flatten().filter(|(_, total)| *total > 0).map(|(done, total)| view! {
+            <p class="progress">
+                <progress max=total.to_string() value=done.to_string() aria-label="Progress"></progress>
+                " " {format!("{} of {}", whole(done), whole(total))}
+            </p>
+        })}
+    }
+}

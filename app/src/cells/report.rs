@@ -1,0 +1,131 @@
+//! The report cell: what its reader is told first, and who may read it.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::form::{Form, Input};
+use crate::api;
+use crate::components::error::error_slot;
+use crate::components::format::{counted, moment};
+use crate::wire::{AppError, ReportConfig, ReportOutput, ShareLink};
+
+pub fn form(form: Form<ReportConfig>) -> AnyView {
+    view! {
+        {form.field(("Title", "title", "The report's heading."), Input::Line,
+            |c| c.title.clone(), |c, text| { c.title = text.to_owned(); Ok(()) })}
+        {form.field(("Summary", "summary", "What its reader should know; plain text."), Input::Long,
+            |c| c.summary.clone(), |c, text| { c.summary = text.to_owned(); Ok(()) })}
+        {form.field(("Data notice", "data_notice", "Licence and origin of the data; goes with every copy."), Input::Long,
+            |c| c.data_notice.clone(), |c, text| { c.data_notice = text.to_owned(); Ok(()) })}
+    }
+    .into_any()
+}
+
+pub fn brief(config: &ReportConfig) -> String {
+    config.title.clone()
+}
+
+pub fn output(output: ReportOutput, run: i64) -> impl IntoView {
+    view! {
+        <p>
+            <a class="report-link" href=format!("/reports/{run}")>{output.title}</a>
+            {format!(", with {}. It stays as it is when the notebook changes.", counted(output.pairs, "pair"))}
+        </p>
+        <Sharing run/>
+    }
+}
+
+/// Makes links to a report, lists and revokes them. A link is shown once: only its hash is kept.
+#[component]
+pub fn Sharing(run: i64) -> impl IntoView {
+    let links = RwSignal::new(Vec::<ShareLink>::new());
+    let fresh = RwSignal::new(None::<String>);
+    let error = RwSignal::new(None::<AppError>);
+    let busy = RwSignal::new(false);
+    let copied = RwSignal::new(false);
+    let list = move || {
+        spawn_local(async move {
+            match api::list_shares(run).await {
+                Ok(list) => {
+                    links.try_set(list);
+                }
+                Err(why) => {
+                    error.try_set(Some(why));
+                }
+            }
+        });
+    };
+    Effect::new(move || list());
+    let share = move |_| {
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        spawn_local(async move {
+            match api::share(run).await {
+                Ok(link) => {
+                    error.try_set(None);
+                    copied.try_set(false);
+                    fresh.try_set(link.path.map(|path| format!("{}{path}", origin())));
+                    list();
+                }
+                Err(why) => {
+                    error.try_set(Some(why));
+                }
+            }
+            busy.try_set(false);
+        });
+    };
+    let revoke = move |id: i64| {
+        spawn_local(async move {
+            match api::revoke_share(id).await {
+                Ok(()) => {
+                    fresh.try_set(None);
+                    list();
+                }
+                Err(why) => {
+                    error.try_set(Some(why));
+                }
+            }
+        });
+    };
+    let shown = move || {
+        fresh.get().map(|address| {
+            let text = address.clone();
+            let copy = move |_| {
+                let _ = window().navigator().clipboard().write_text(&text);
+                copied.set(true);
+            };
+            view! {
+                <div class="fresh-link" role="status">
+                    <p>"Whoever has this link can read the report, and nothing else. It is shown only now:"</p>
+                    <p class="address"><a href=address.clone() rel="external" target="_blank" data-share-link>{address.clone()}</a></p>
+                    <button type="button" on:click=copy>{move || if copied.get() { "Copied" } else { "Copy the link" }}</button>
+                </div>
+            }
+        })
+    };
+    view! {
+        <section class="sharing" aria-label="Sharing">
+            <button type="button" class="primary" prop:disabled=move || busy.get() on:click=share>"Share"</button>
+            {error_slot(error)}
+            {shown}
+            <ul class="links">
+                <For each=move || links.get() key=|link| (link.id, link.revoked) let(link)>
+                    <li data-share=link.id data-revoked=link.revoked.then_some("")>
+                        {format!("Link {} made {}", link.id, moment(link.created_ms))} " "
+                        {if link.revoked {
+                            view! { <span class="note">"revoked: it opens nothing"</span> }.into_any()
+                        } else {
+                            view! { <button type="button" on:click=move |_| revoke(link.id)>"Revoke"</button> }.into_any()
+                        }}
+                    </li>
+                </For>
+            </ul>
+        </section>
+    }
+}
+
+fn origin() -> String {
+    window().location().origin().unwrap_or_default()
+}

@@ -1,0 +1,64 @@
+//! What surrounds a page: the way home, the theme, what the server runs on.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+use super::format::{bytes, counted};
+use super::theme::ThemeSwitch;
+use crate::wire::SystemInfo;
+
+/// The head of a page for the owner.
+#[component]
+pub fn Top(#[prop(optional, into)] extra: ViewFn) -> impl IntoView {
+    view! {
+        <header class="top">
+            <a class="skip" href="#main">"Skip to the content"</a>
+            <a class="home" href="/"><span class="mark" aria-hidden="true">"↩"</span> "Backtranslate"</a>
+            <nav aria-label="Page">{extra.run()} <ThemeSwitch/></nav>
+        </header>
+    }
+}
+
+/// The machine, in one line.
+pub fn machine(system: SystemInfo) -> impl IntoView {
+    let SystemInfo { version, device, device_description, threads, memory_bytes, queued, queue_limit } = system;
+    view! {
+        <footer class="machine">
+            <p>
+                "Backtranslate " {version} " on " <strong>{device}</strong>
+                {(!device_description.is_empty()).then(|| format!(" ({device_description})"))}
+                ", " {counted(u64::from(threads), "thread")} ", " {bytes(memory_bytes)} " of memory; "
+                {format!("{queued} of {queue_limit} places in the queue taken.")}
+            </p>
+        </footer>
+    }
+}
+
+/// A page that could not be shown; the response gets the fitting status.
+pub fn failed(error: crate::wire::AppError, home: bool) -> impl IntoView {
+    set_status(&error.code);
+    view! {
+        <Title text="Not shown"/>
+        <main id="main" class="failed">
+            <h1>{if error.code == "not_found" { "Nothing is here" } else { "This page could not be shown" }}</h1>
+            {super::error::error_box(error)}
+            {home.then(|| view! { <p><a href="/">"All experiments"</a></p> })}
+        </main>
+    }
+}
+
+#[cfg(feature = "ssr")]
+fn set_status(code: &str) {
+    use leptos_axum::ResponseOptions;
+    use server_fn::axum_export::http::StatusCode;
+    if let Some(response) = use_context::<ResponseOptions>() {
+        response.set_status(match code {
+            "not_found" => StatusCode::NOT_FOUND,
+            "unauthorised" => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        });
+    }
+}
+
+#[cfg(not(feature = "ssr"))]
+fn set_status(_code: &str) {}

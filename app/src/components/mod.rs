@@ -1,0 +1,15 @@
+//! Parts of pages that know wire types but no notebook.
+
+pub mod chart;
+pub mod dialog;
+pub mod error;
+pub mod facts;
+pub mod format;
+pub mod frame;
+pub mod icon;
+pub mod key;
+pub mod pair;
+pub mod scores;
+pub mod settings;
+pub mod state;
+pub mod theme;

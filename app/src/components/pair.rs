@@ -1,0 +1,204 @@
+//! One generated pair: texts, scores, tags explained, and what was copied from the response.
+
+use std::ops::Range;
+
+use leptos::prelude::*;
+
+use super::format::{excerpt, figure, percent, words};
+use super::scores::tag_meaning;
+use crate::wire::{GeneratedPair, PairScores};
+
+/// A copied run shorter than this is chance.
+const SHORTEST_RUN: usize = 4;
+/// Longer responses are not searched for copies: the comparison would be felt in the page.
+const MOST_WORDS: usize = 2_000;
+
+/// A row of a table with two columns; the pair's parts unfold in it.
+pub fn pair_row(pair: GeneratedPair) -> impl IntoView {
+    let index = pair.index;
+    let tags = pair
+        .scores
+        .tags
+        .iter()
+        .map(|tag| view! { <span class="tag" title=tag_meaning(tag)>{words(tag)}</span> " " })
+        .collect_view();
+    let line = if pair.generated.trim().is_empty() { "(empty)".to_owned() } else { excerpt(&pair.generated, 160) };
+    let rouge = pair.scores.rouge_l.map(figure).unwrap_or_else(|| "–".to_owned());
+    view! {
+        <tr data-pair=index>
+            <td class="number">{index + 1}</td>
+            <td>
+                <details class="pair">
+                    <summary>{line} " " {tags}</summary>
+                    {pair_body(pair)}
+                </details>
+            </td>
+            <td class="number">{rouge}</td>
+        </tr>
+    }
+}
+
+pub fn pair_table(pairs: Vec<GeneratedPair>, caption: String) -> impl IntoView {
+    let rows = pairs.into_iter().map(pair_row).collect_view();
+    view! {
+        <table class="pairs">
+            <caption>{caption}</caption>
+            <thead>
+                <tr>
+                    <th scope="col" class="number">"Row"</th>
+                    <th scope="col">"Generated instruction"</th>
+                    <th scope="col" class="number">"ROUGE-L"</th>
+                </tr>
+            </thead>
+            <tbody>{rows}</tbody>
+        </table>
+    }
+}
+
+fn pair_body(pair: GeneratedPair) -> AnyView {
+    let spans = copied(&pair.generated, &pair.response);
+    let (of_generated, of_response) = spans.into_iter().unzip();
+    let meanings = pair
+        .scores
+        .tags
+        .iter()
+        .map(|tag| view! { <li><strong>{words(tag)}</strong> ": the instruction " {tag_meaning(tag)} "."</li> })
+        .collect_view();
+    let reference = pair.reference.clone().map(|reference| {
+        view! { <div><dt>"Instruction, by a person"</dt><dd class="text">{reference}</dd></div> }
+    });
+    let cut = (pair.response_tokens_cut > 0)
+        .then(|| format!(" The prompt was too long: {} tokens of the response were left out.", pair.response_tokens_cut));
+    let end = if pair.ended { "ended by itself" } else { "cut off by the limit" };
+    view! {
+        <dl class="texts">
+            <div><dt>"Instruction, generated"</dt><dd class="text">{marked(&pair.generated, of_generated)}</dd></div>
+            {reference}
+            <div><dt>"Response"</dt><dd class="text">{marked(&pair.response, of_response)}</dd></div>
+        </dl>
+        <p class="note">{format!("{} tokens, {end}. ", pair.tokens)}{score_line(&pair.scores)}{cut}</p>
+        <ul class="meanings">{meanings}</ul>
+    }
+    .into_any()
+}
+
+fn score_line(scores: &PairScores) -> String {
+    let rouge = scores.rouge_l.map(|rouge| format!("ROUGE-L {}, ", figure(rouge))).unwrap_or_default();
+    format!(
+        "{rouge}{} words, longest copied run {} words, coverage {}, density {}.",
+        scores.words,
+        scores.copied_run,
+        percent(scores.coverage),
+        figure(scores.density)
+    )
+}
+
+/// A text with some of its byte ranges marked.
+fn marked(text: &str, ranges: Vec<Range<usize>>) -> AnyView {
+    let mut ranges = ranges;
+    ranges.sort_by_key(|range| range.start);
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for range in ranges {
+        if range.start < at {
+            continue;
+        }
+        parts.push((false, text[at..range.start].to_owned()));
+        parts.push((true, text[range.clone()].to_owned()));
+        at = range.end;
+    }
+    parts.push((false, text[at..].to_owned()));
+    parts
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(copied, text)| match copied {
+            true => view! { <mark title="copied from the response">{text}</mark> }.into_any(),
+            false => text.into_any(),
+        })
+        .collect_view()
+        .into_any()
+}
+
+/// Byte ranges of words, and the words in lower case.
+fn split(text: &str) -> Vec<(Range<usize>, String)> {
+    let mut out = Vec::new();
+    let mut start = None;
+    for (at, letter) in text.char_indices().chain([(text.len(), ' ')]) {
+        match (letter.is_alphanumeric(), start) {
+            (true, None) => start = Some(at),
+            (false, Some(from)) => {
+                out.push((from..at, text[from..at].to_lowercase()));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Runs of words that stand in both texts, as byte ranges of each; greedy from the left, longest first.
+fn copied(generated: &str, response: &str) -> Vec<(Range<usize>, Range<usize>)> {
+    let (ours, theirs) = (split(generated), split(response));
+    let mut out = Vec::new();
+    if ours.len() > MOST_WORDS || theirs.len() > MOST_WORDS {
+        return out;
+    }
+    let mut at = 0;
+    while at < ours.len() {
+        let longest = (0..theirs.len())
+            .map(|there| (ours[at..].iter().zip(&theirs[there..]).take_while(|(a, b)| a.1 == b.1).count(), there))
+            .max_by_key(|(length, _)| *length);
+        match longest {
+            Some((length, there)) if length >= SHORTEST_RUN => {
+                let end = at + length - 1;
+                out.push((ours[at].0.start..ours[end].0.end, theirs[there].0.start..theirs[there + length - 1].0.end));
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copied_runs_are_found_in_both_texts_whatever_the_case() {
+        let (ours, theirs) = ("Explain how the old mill grinds corn.", "How the old mill grinds, nobody knows.");
+        let spans = copied(ours, theirs);
+        assert_eq!(spans.len(), 1);
+        assert_eq!((&ours[spans[0].0.clone()], &theirs[spans[0].1.clone()]), ("how the old mill grinds", "How the old mill grinds"));
+    }
+
+    #[test]
+    fn three_words_in_common_are_chance() {
+        assert!(copied("what is the", "this is what is the").is_empty());
+    }
+
+    #[test]
+    fn texts_with_other_scripts_and_no_words_do_not_split_wrongly() {
+        assert!(copied("", "").is_empty());
+        assert_eq!(copied("größe ändert den öl stand", "Größe ändert den Öl Stand").len(), 1);
+    }
+
+    #[cfg(feature = "ssr")]
+    #[test]
+    fn hostile_texts_stay_texts() {
+        let hostile = "</td></textarea><script>alert(1)</script> one two three four five".to_owned();
+        let pair = GeneratedPair {
+            index: 0,
+            response: hostile.clone(),
+            reference: Some(hostile.clone()),
+            generated: hostile,
+            tokens: 5,
+            ended: true,
+            response_tokens_cut: 0,
+            scores: PairScores { tags: vec!["<b>".to_owned()], ..PairScores::default() },
+        };
+        let html = pair_table(vec![pair], "Pairs".to_owned()).to_html();
+        assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");
+        assert!(html.contains("data-pair=\"0\"") && html.contains("<mark"), "{html}");
+    }
+}

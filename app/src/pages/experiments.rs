@@ -1,0 +1,204 @@
+//! The list of experiments: make, rename, delete.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use leptos_meta::Title;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::use_navigate;
+
+use crate::api::{self, ExperimentsPage};
+use crate::components::dialog::{Confirm, Dialog};
+use crate::components::error::error_slot;
+use crate::components::format::{counted, moment};
+use crate::components::frame::{Top, failed, machine};
+use crate::components::icon::{Icon, icon};
+use crate::components::key::new_key;
+use crate::components::state::{kind_title, state_icon, state_name, state_text};
+use crate::wire::{AppError, ExperimentSummary, Preset};
+
+#[component]
+pub fn Experiments() -> impl IntoView {
+    let page = Resource::new(|| (), |()| api::open_experiments());
+    view! {
+        <Title text="Experiments"/>
+        <Top/>
+        <Suspense fallback=|| view! { <p class="loading">"Loading the experiments…"</p> }>
+            {move || Suspend::new(async move {
+                match page.await {
+                    Ok(page) => view! { <List page/> }.into_any(),
+                    Err(error) => failed(error, false).into_any(),
+                }
+            })}
+        </Suspense>
+    }
+}
+
+#[component]
+fn List(page: ExperimentsPage) -> impl IntoView {
+    let ExperimentsPage { experiments, system } = page;
+    let list = RwSignal::new(experiments);
+    let error = RwSignal::new(None::<AppError>);
+    let making = RwSignal::new(false);
+    view! {
+        <main id="main" class="experiments">
+            <div class="title">
+                <h1>"Experiments"</h1>
+                <button type="button" class="primary" on:click=move |_| making.set(true)>"New experiment"</button>
+            </div>
+            {error_slot(error)}
+            <ul class="list">
+                <For each=move || list.get() key=|entry| (entry.id, entry.updated_ms, entry.name.clone()) let(entry)>
+                    <Entry entry list error/>
+                </For>
+            </ul>
+            {move || list.with(Vec::is_empty).then(|| view! {
+                <p class="empty">"There is no experiment yet. The quick start trains on the shipped sample in a few minutes."</p>
+            })}
+            <Make open=making/>
+        </main>
+        {machine(system)}
+    }
+}
+
+#[component]
+fn Entry(
+    entry: ExperimentSummary,
+    list: RwSignal<Vec<ExperimentSummary>>,
+    error: RwSignal<Option<AppError>>,
+) -> impl IntoView {
+    let ExperimentSummary { id, name, created_ms, updated_ms, cells } = entry;
+    let renaming = RwSignal::new(false);
+    let deleting = RwSignal::new(false);
+    let draft = RwSignal::new(name.clone());
+    let refresh = move || {
+        spawn_local(async move {
+            match api::open_experiments().await {
+                Ok(page) => {
+                    list.try_set(page.experiments);
+                }
+                Err(why) => {
+                    error.try_set(Some(why));
+                }
+            }
+        });
+    };
+    let finish = move |answer: Result<(), AppError>| {
+        error.try_set(answer.err());
+        refresh();
+    };
+    let rename = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        renaming.set(false);
+        let name = draft.get_untracked();
+        spawn_local(async move { finish(api::rename_experiment(id, name).await) });
+    };
+    let delete = Callback::new(move |()| spawn_local(async move { finish(api::delete_experiment(id).await) }));
+    let states = cells
+        .iter()
+        .map(|(kind, state)| {
+            let words = format!("{}: {}", kind_title(*kind), state_text(*state));
+            view! {
+                <li data-state=state_name(*state) title=words.clone()>
+                    {icon(state_icon(*state))} <span>{kind_title(*kind)}</span> <span class="hidden">{state_text(*state)}</span>
+                </li>
+            }
+        })
+        .collect_view();
+    let question = format!(
+        "“{name}” with its {}, all its runs, adapters and reports will be gone, and shared links with them.",
+        counted(cells.len() as u64, "cell")
+    );
+    let (rename_label, delete_label) = (format!("Rename “{name}”"), format!("Delete “{name}”"));
+    view! {
+        <li class="entry" data-experiment=id>
+            <h2><a href=format!("/experiments/{id}")>{name}</a></h2>
+            <p class="note">{format!("made {}, changed {}", moment(created_ms), moment(updated_ms))}</p>
+            <ul class="states" aria-label="Cells">{states}</ul>
+            <div class="tools">
+                <button type="button" class="quiet" aria-label=rename_label on:click=move |_| renaming.set(true)>{icon(Icon::Edit)}</button>
+                <button type="button" class="quiet" aria-label=delete_label on:click=move |_| deleting.set(true)>{icon(Icon::Delete)}</button>
+            </div>
+            <Dialog open=renaming title="Rename the experiment">
+                <form on:submit=rename>
+                    <label>"Name" <input type="text" required maxlength="200" prop:value=move || draft.get() on:input=move |event| draft.set(event_target_value(&event))/></label>
+                    <div class="actions">
+                        <button type="submit" class="primary">"Rename"</button>
+                        <button type="button" on:click=move |_| renaming.set(false)>"Cancel"</button>
+                    </div>
+                </form>
+            </Dialog>
+            <Confirm open=deleting title="Delete this experiment?" text=question action="Delete" on_confirm=delete/>
+        </li>
+    }
+}
+
+const PRESETS: [(Preset, &str, &str); 3] = [
+    (Preset::QuickStart, "Quick start", "The shipped sample on the default model: a few minutes on a laptop, with a report at the end."),
+    (
+        Preset::SeedRecipe,
+        "Seed recipe (2024)",
+        "The settings of the 2024 report, its faults included: loss on all tokens, cut on the right, no end marker.",
+    ),
+    (Preset::Empty, "Empty", "No cells; add your own."),
+];
+
+#[component]
+fn Make(open: RwSignal<bool>) -> impl IntoView {
+    let name = RwSignal::new(String::new());
+    let preset = RwSignal::new(Preset::QuickStart);
+    let error = RwSignal::new(None::<AppError>);
+    let busy = RwSignal::new(false);
+    let navigate = use_navigate();
+    let make = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        let (chosen, key) = (preset.get_untracked(), new_key());
+        let title = PRESETS.iter().find(|entry| entry.0 == chosen).map_or("Experiment", |entry| entry.1);
+        let name = name.with_untracked(|name| name.trim().to_owned());
+        let name = if name.is_empty() { title.to_owned() } else { name };
+        let navigate = navigate.clone();
+        spawn_local(async move {
+            let answer = api::create_experiment(name, chosen, key).await;
+            busy.try_set(false);
+            match answer {
+                Ok(id) => navigate(&format!("/experiments/{id}"), NavigateOptions::default()),
+                Err(why) => {
+                    error.try_set(Some(why));
+                }
+            }
+        });
+    };
+    let choices = PRESETS
+        .iter()
+        .map(|(value, label, text)| {
+            let value = *value;
+            view! {
+                <label class="choice">
+                    <input type="radio" name="preset" prop:checked=move || preset.get() == value checked=value == Preset::QuickStart
+                        on:change=move |_| preset.set(value)/>
+                    <span><strong>{*label}</strong> <span class="note">{*text}</span></span>
+                </label>
+            }
+        })
+        .collect_view();
+    view! {
+        <Dialog open title="New experiment">
+            <form on:submit=make>
+                <label>
+                    "Name"
+                    <input type="text" maxlength="200" placeholder="as the start chosen below" autocomplete="off"
+                        prop:value=move || name.get() on:input=move |event| name.set(event_target_value(&event))/>
+                </label>
+                <fieldset><legend>"Start with"</legend>{choices}</fieldset>
+                {error_slot(error)}
+                <div class="actions">
+                    <button type="submit" class="primary" prop:disabled=move || busy.get()>"Create"</button>
+                    <button type="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}

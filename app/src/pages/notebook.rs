@@ -1,0 +1,165 @@
+//! The notebook: its cells in a column, the commands on all of them, and the live connection.
+
+use std::time::Duration;
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_params_map;
+
+use super::number;
+use crate::api::{self, NotebookPage};
+use crate::book::{self, Book, Link};
+use crate::cells::CellView;
+use crate::components::dialog::Dialog;
+use crate::components::error::error_slot;
+use crate::components::frame::{Top, failed, machine};
+use crate::components::icon::{Icon, icon};
+use crate::components::state::{kind_purpose, kind_title};
+use crate::wire::CellKind;
+
+#[component]
+pub fn NotebookRoute() -> impl IntoView {
+    let params = use_params_map();
+    let page = Resource::new(
+        move || params.with(|params| params.get("id")),
+        |id| async move { api::open_notebook(number(id)?).await },
+    );
+    let help = RwSignal::new(false);
+    let keys = move || {
+        view! {
+            <button type="button" class="quiet" aria-label="Keys" title="Keys (?)" on:click=move |_| help.set(true)>{icon(Icon::Help)}</button>
+        }
+    };
+    view! {
+        <Top extra=keys/>
+        <Suspense fallback=|| view! { <p class="loading">"Loading the notebook…"</p> }>
+            {move || Suspend::new(async move {
+                match page.await {
+                    Ok(page) => view! { <Open page help/> }.into_any(),
+                    Err(error) => failed(error, true).into_any(),
+                }
+            })}
+        </Suspense>
+        <Help open=help/>
+    }
+}
+
+#[component]
+fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
+    let system = page.system.clone();
+    let book = Book::new(page);
+    Effect::new(move || {
+        book::open_live(book);
+        book::listen_to_keys(book, help);
+        tick(book);
+    });
+    on_cleanup(book::close_live);
+    let title = Signal::derive(move || book.name.get());
+    let position = move |id: i64| book.cells.with(|cells| cells.iter().position(|cell| cell.id == id).unwrap_or(0));
+    view! {
+        <Title text=move || title.get()/>
+        <main id="main" class="notebook" data-experiment=book.id>
+            <Name book/>
+            {error_slot(book.error)}
+            <Connection book/>
+            <For each=move || book.cells.get() key=|cell| cell.id let(cell)>
+                <CellView book cell position=Signal::derive(move || position(cell.id))/>
+            </For>
+            {move || book.cells.with(Vec::is_empty).then(|| view! {
+                <p class="empty">"This notebook has no cells yet. A whole experiment has data, model, train, generate and report, in this order."</p>
+            })}
+            <Add book/>
+        </main>
+        {machine(system)}
+    }
+}
+
+/// The page's clock, for timers.
+fn tick(book: Book) {
+    let now = || js_sys::Date::now() as i64;
+    book.now.set(Some(now()));
+    let handle = set_interval_with_handle(
+        move || {
+            book.now.try_set(Some(now()));
+        },
+        Duration::from_secs(1),
+    );
+    if let Ok(handle) = handle {
+        on_cleanup(move || handle.clear());
+    }
+}
+
+#[component]
+fn Name(book: Book) -> impl IntoView {
+    let renaming = RwSignal::new(false);
+    let draft = RwSignal::new(String::new());
+    let rename = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        renaming.set(false);
+        book.rename(draft.get_untracked());
+    };
+    let running = Memo::new(move |_| {
+        book.cells.with(|cells| cells.iter().any(|cell| cell.state().is_some_and(|state| !state.is_over())))
+    });
+    view! {
+        <div class="title">
+            <h1>{move || book.name.get()}</h1>
+            <button type="button" class="quiet" aria-label="Rename the experiment"
+                on:click=move |_| { draft.set(book.name.get_untracked()); renaming.set(true); }>{icon(Icon::Edit)}</button>
+            <button type="button" class="primary run-all" prop:disabled=move || running.get()
+                title="Runs every cell that is stale, failed or never ran" on:click=move |_| book.run_all()>"Run all"</button>
+        </div>
+        <Dialog open=renaming title="Rename the experiment">
+            <form on:submit=rename>
+                <label>"Name" <input type="text" required maxlength="200" prop:value=move || draft.get()
+                    on:input=move |event| draft.set(event_target_value(&event))/></label>
+                <div class="actions">
+                    <button type="submit" class="primary">"Rename"</button>
+                    <button type="button" on:click=move |_| renaming.set(false)>"Cancel"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+}
+
+#[component]
+fn Connection(book: Book) -> impl IntoView {
+    view! {
+        <div class="connection" aria-live="polite">
+            {move || (book.link.get() == Link::Lost).then(|| view! {
+                <p>"Connection lost, trying again. Runs go on at the server; what is shown here may be old."</p>
+            })}
+        </div>
+    }
+}
+
+#[component]
+fn Add(book: Book) -> impl IntoView {
+    let buttons = CellKind::ALL
+        .into_iter()
+        .map(|kind| {
+            let add = move |_| book.add(kind, book.cells.with_untracked(Vec::len) as u32);
+            view! { <button type="button" title=kind_purpose(kind) on:click=add>{kind_title(kind)}</button> }
+        })
+        .collect_view();
+    view! { <div class="add" role="group" aria-label="Add a cell"><span>"Add a cell"</span> {buttons}</div> }
+}
+
+#[component]
+fn Help(open: RwSignal<bool>) -> impl IntoView {
+    let rows = [
+        ("Shift + Enter", "run the cell and go to the next"),
+        ("Ctrl or ⌘ + Enter", "run the cell, also while typing"),
+        ("j, k", "next cell, cell before"),
+        ("?", "these keys"),
+    ]
+    .into_iter()
+    .map(|(key, what)| view! { <div><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div> })
+    .collect_view();
+    view! {
+        <Dialog open title="Keys">
+            <dl class="keys">{rows}</dl>
+            <div class="actions"><button type="button" on:click=move |_| open.set(false)>"Close"</button></div>
+        </Dialog>
+    }
+}
