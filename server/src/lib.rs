@@ -1,5 +1,6 @@
 //! The server's rooms.
 pub mod adapter;
+pub mod cli;
 pub mod http;
 pub mod jobs;
 pub mod models;

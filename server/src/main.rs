@@ -1,1 +1,5 @@
-fn main() {}
+//! The `backtranslate` program: see `backtranslate --help`.
+
+fn main() -> std::process::ExitCode {
+    server::cli::main()
+}

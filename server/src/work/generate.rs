@@ -9,10 +9,10 @@ use std::time::Instant;
 use app::wire::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, RunEvent};
 use engine::Control;
 use engine::data::CorpusRow;
-use engine::generate::{GenerateEvent, GenerateRow};
+use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow};
 use engine::lora::Adapter;
 use engine::model::BaseModel;
-use engine::score::{PairScores, ScoreInput};
+use engine::score::{PairScores, ScoreInput, Tag};
 use engine::template::Template;
 
 use super::{Ended, Result, Task, model, parts, phase, progress};
@@ -44,7 +44,7 @@ pub(super) fn execute(task: &mut Task<'_>, config: &GenerateConfig, emit: &mut d
     let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_length, config };
     let mut pairs: Vec<GeneratedPair> =
         task.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.len()).cloned().collect();
-    run(&job, &corpus, &mut pairs, task.control, emit)?;
+    run(&job, &corpus, &mut pairs, &mut |_| {}, task.control, emit)?;
 
     phase(emit, "scoring");
     pairs.sort_by_key(|pair| pair.index);
@@ -84,10 +84,12 @@ pub struct Job<'a> {
 }
 
 /// Writes for every row that `pairs` does not hold yet; each pair is scored, pushed and emitted when it is finished.
+/// `on_row` gets what the engine wrote, before that.
 pub fn run(
     job: &Job<'_>,
     corpus: &[CorpusRow],
     pairs: &mut Vec<GeneratedPair>,
+    on_row: &mut dyn FnMut(&GeneratedRow),
     control: &Control,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<()> {
@@ -127,6 +129,7 @@ pub fn run(
             GenerateEvent::Row(row) => {
                 batch.flush(emit);
                 let Some(source) = corpus.get(row.index as usize) else { return };
+                on_row(&row);
                 let pair = scored(row, source, job.template);
                 pairs.push(pair.clone());
                 emit(RunEvent::Pair { pair });
@@ -153,26 +156,21 @@ pub fn max_prompt(max_length: usize, max_new_tokens: usize, context: usize) -> R
     Ok(longest)
 }
 
-fn scored(row: engine::generate::GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
+fn scored(row: GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
+    let ended = row.ended();
+    let score = |generated: &str| {
+        engine::score::score_pair(&ScoreInput {
+            response: &source.response,
+            generated,
+            reference: source.reference.as_deref(),
+            ended: Some(ended),
+        })
+    };
     let generated = template.extract(&row.text).to_owned();
-    let scores = engine::score::score_pair(&ScoreInput {
-        response: &source.response,
-        // Tags look at all that was written: a repeated template is a failure even where it can be cut off.
-        generated: &row.text,
-        reference: source.reference.as_deref(),
-        ended: Some(row.ended),
-    });
-    let kept = engine::score::score_pair(&ScoreInput {
-        response: &source.response,
-        generated: &generated,
-        reference: source.reference.as_deref(),
-        ended: Some(row.ended),
-    });
-    let mut scores = adapter::pair_scores(&PairScores { tags: scores.tags, ..kept.clone() });
-    for tag in kept.tags {
-        if !scores.tags.iter().any(|known| known == tag.as_str()) {
-            scores.tags.push(tag.as_str().to_owned());
-        }
+    let mut scores = score(&generated);
+    // Where the template came up again the text is cut there, and still says so.
+    if generated.len() < row.text.trim().len() && !scores.tags.contains(&Tag::TemplateLeak) {
+        scores.tags.insert(0, Tag::TemplateLeak);
     }
     GeneratedPair {
         index: row.index,
@@ -180,9 +178,9 @@ fn scored(row: engine::generate::GeneratedRow, source: &CorpusRow, template: &Te
         reference: source.reference.clone(),
         generated,
         tokens: adapter::whole(row.ids.len()),
-        ended: row.ended,
+        ended,
         response_tokens_cut: adapter::whole(row.response_tokens_cut),
-        scores,
+        scores: adapter::pair_scores(&scores),
     }
 }
 
@@ -198,7 +196,7 @@ pub fn summary(pairs: &[GeneratedPair]) -> app::wire::ScoreSummary {
         })
         .collect();
     let scores: Vec<PairScores> = inputs.iter().zip(pairs).map(|(input, pair)| PairScores {
-        tags: engine::score::Tag::ALL
+        tags: Tag::ALL
             .into_iter()
             .filter(|tag| pair.scores.tags.iter().any(|name| name == tag.as_str()))
             .collect(),

@@ -1,0 +1,109 @@
+//! `serve`: the notebook over HTTP.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use app::wire::AppError;
+use clap::Args;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::flags::{DataFolderFlag, DeviceFlag};
+use super::output::Output;
+use super::{Result, interrupt, runtime};
+use crate::http::{HttpOptions, Site};
+use crate::service::Service;
+use crate::settings::Settings;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints a link that holds a token: whoever opens it gets a cookie and is in. Ctrl-C lets a run save, then stops;
+nothing that was shown as saved is lost, and a run that was cut off can be resumed in the page.
+
+Examples:
+  backtranslate serve
+  backtranslate serve --data ~/experiments --model ~/models/TinyLlama_v1.1
+  backtranslate serve --listen 0.0.0.0:3000 --allow-host lab.example.org")]
+pub struct Serve {
+    #[command(flatten)]
+    folder: DataFolderFlag,
+    /// Address and port; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// Let everyone in who can connect; only on a loopback address
+    #[arg(long)]
+    no_auth: bool,
+    /// A host name under which this server is reached, besides the address itself; can be repeated
+    #[arg(long = "allow-host", value_name = "HOST")]
+    allowed_hosts: Vec<String>,
+    /// The page's built files [default: ../site beside this program's folder]
+    #[arg(long, value_name = "DIR")]
+    site: Option<PathBuf>,
+    /// A model folder or GGUF file to offer, used where it is; can be repeated
+    #[arg(long = "model", value_name = "PATH")]
+    models: Vec<PathBuf>,
+    /// Most runs that wait for their turn
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    queue_limit: u32,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+impl Serve {
+    pub fn run(&self, output: &Output) -> Result<()> {
+        let site = self.site()?;
+        let runtime = runtime()?;
+        let _entered = runtime.enter();
+        let mut settings = Settings::new(&self.folder.data);
+        settings.device.clone_from(&self.device.device);
+        settings.queue_limit = self.queue_limit;
+        let service = Service::open(settings)?;
+        for model in &self.models {
+            service.resources().import_model(model)?;
+        }
+        let mut options = HttpOptions::new(self.listen, &self.folder.data, site);
+        options.no_auth = self.no_auth;
+        options.allowed_hosts.clone_from(&self.allowed_hosts);
+        runtime.block_on(async {
+            let site = Site::bind(service, &options).await?;
+            let answer = json!({ "link": site.link(), "address": site.address().to_string(), "data": self.folder.data });
+            output.answer(&answer, |text| {
+                text.line("");
+                text.line(format_args!("  Open  {}", site.link()));
+                text.line("");
+                text.line(format_args!("  Data  {}   (Ctrl-C stops; runs are saved)", self.folder.data.display()));
+            })?;
+            let stop = CancellationToken::new();
+            let stopping = stop.clone();
+            tokio::spawn(async move {
+                interrupt::asked().await;
+                tracing::info!("stopping: a run that is under way saves first");
+                stopping.cancel();
+                interrupt::asked().await;
+                std::process::exit(130);
+            });
+            site.run(stop).await;
+            Ok(())
+        })
+    }
+
+    /// The page must be there: a server that shows nothing helps nobody.
+    fn site(&self) -> Result<PathBuf> {
+        let site = match &self.site {
+            Some(site) => site.clone(),
+            None => {
+                let program = std::env::current_exe()
+                    .map_err(|error| AppError::new("internal", format!("this program's place is unknown: {error}"), "Give --site."))?;
+                program.parent().and_then(|folder| folder.parent()).map(|folder| folder.join("site")).unwrap_or_default()
+            }
+        };
+        if site.join("pkg").is_dir() {
+            return Ok(site);
+        }
+        Err(AppError::new(
+            "not_found",
+            format!("the page's files are not at {}", site.display()),
+            "Build them with `cargo xtask build`, or say where they are with --site DIR.",
+        ))
+    }
+}

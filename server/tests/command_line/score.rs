@@ -1,0 +1,33 @@
+//! `score`: the published figures, and files of any shape.
+
+use crate::support::{Folder, json, plain, shared};
+
+#[test]
+fn the_published_output_has_the_published_faults() {
+    let Some(file) = shared("published/chongchen1999_tinyllama_lima_instructions.json") else { return };
+    let scored = json(&["score", &file]).ok();
+    let summary = &scored["summary"];
+    let near = |value: &serde_json::Value, expected: f64, tolerance: f64| {
+        let value = value.as_f64().unwrap();
+        assert!((value - expected).abs() <= tolerance, "{value} instead of {expected}");
+    };
+    assert_eq!((summary["pairs"].as_u64(), scored["rows"].as_array().unwrap().len()), (Some(243), 243));
+    near(&summary["rouge_l"], 0.0896, 0.0005);
+    near(&summary["rouge_l_shuffled"], 0.057, 0.01);
+    near(&summary["generated"]["median_words"], 283.0, 0.5);
+    near(&summary["reference"]["median_words"], 42.0, 0.5);
+    near(&summary["generated"]["copied"], 0.62, 0.01);
+    near(&summary["generated"]["distinct_2"], 0.331, 0.002);
+    near(&json(&["score", &file, "--cut-at", "Response:"]).ok()["summary"]["rouge_l"], 0.1237, 0.0005);
+}
+
+#[test]
+fn people_get_a_table_and_a_file_without_rows_is_an_error() {
+    let folder = Folder::new();
+    let file = folder.write("rows.jsonl", "{\"response\": \"The sky is blue.\", \"generated\": \"What colour is the sky?\"}\n");
+    let people = plain(&["score", &file]);
+    assert_eq!(people.status, 0, "{}", people.stderr);
+    assert!(people.stdout.contains("What colour is the sky?"));
+    let error = json(&["score", &folder.write("none.jsonl", "{\"generated\": \"x\"}\n")]).error("empty");
+    assert!(error["message"].as_str().unwrap().contains("response"), "{error}");
+}

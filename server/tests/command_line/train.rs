@@ -1,0 +1,152 @@
+//! `train`, `run` and `resume` on a tiny model.
+
+use serde_json::Value;
+
+use crate::support::{Folder, json, pairs, tiny_llama};
+
+fn train(folder: &Folder, data: &str, output: &str, more: &[&str]) -> crate::support::Ran {
+    let model = tiny_llama();
+    let fixed = [
+        "train", "--model", &model, "--data", data, "-o", output, "--max-length", "64", "--batch-size", "2",
+        "--checkpoint-every", "2", "--samples", "0", "--models-in", &folder.path("data"),
+    ];
+    json(&[&fixed[..], more].concat())
+}
+
+#[test]
+fn an_adapter_is_all_that_generation_needs_and_it_is_bound_to_its_base() {
+    let folder = Folder::new();
+    let data = folder.write("pairs.jsonl", &pairs(12));
+    let output = folder.path("trained");
+    let trained = train(&folder, &data, &output, &["--max-steps", "4"]).ok();
+    assert_eq!(trained["output"]["steps"], 4);
+    assert_eq!(trained["steps"].as_array().unwrap().len(), 4);
+    let adapter = trained["adapter"].as_str().unwrap();
+    let responses = folder.write("responses.jsonl", "{\"response\": \"The number that follows is 4.\"}\n");
+    let arguments = ["generate", "--model", &tiny_llama(), "--adapter", adapter, "--pairs", &responses, "--max-new", "8"];
+    assert_eq!(json(&arguments).ok()["template_sha256"], trained["output"]["template_sha256"]);
+
+    // A base model that differs in one weight.
+    let other = folder.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    for entry in std::fs::read_dir(tiny_llama()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, other.join(path.file_name().unwrap())).unwrap();
+    }
+    let weights = other.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let other = other.to_str().unwrap();
+    let arguments = ["generate", "--model", other, "--adapter", adapter, "--pairs", &responses, "--max-new", "8"];
+    json(&arguments).error("template_lock");
+}
+
+#[test]
+fn the_same_command_again_goes_on_exactly_where_it_was_stopped() {
+    let folder = Folder::new();
+    let data = folder.write("pairs.jsonl", &pairs(12));
+    let losses = |ran: &Value| -> Vec<String> {
+        ran["steps"].as_array().unwrap().iter().map(|step| format!("{} {}", step["step"], step["loss"])).collect()
+    };
+    let whole = train(&folder, &data, &folder.path("whole"), &["--max-steps", "6", "--dropout", "0.1"]).ok();
+    // Cut off after its first checkpoint: what is later is taken away, as if it had never been.
+    let cut = folder.path("cut");
+    train(&folder, &data, &cut, &["--max-steps", "6", "--dropout", "0.1"]).ok();
+    let checkpoints = folder.root().join("cut/checkpoints");
+    for entry in std::fs::read_dir(&checkpoints).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.ends_with("step-00000002") {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+    if !checkpoints.join("step-00000002").exists() {
+        println!("skipped: only newer checkpoints are kept");
+        return;
+    }
+    std::fs::remove_dir_all(folder.root().join("cut/adapter")).unwrap();
+    let resumed = train(&folder, &data, &cut, &["--max-steps", "6", "--dropout", "0.1"]).ok();
+    assert_eq!(losses(&resumed), losses(&whole)[2..]);
+    assert_eq!(resumed["output"]["adapter_sha256"], whole["output"]["adapter_sha256"]);
+}
+
+#[test]
+fn a_senseless_setting_is_refused_by_name_before_anything_is_loaded() {
+    let folder = Folder::new();
+    let data = folder.write("pairs.jsonl", &pairs(12));
+    for (flag, value, field) in [("--rank", "0", "rank"), ("--learning-rate", "NaN", "learning_rate"), ("--epochs", "0", "epochs")] {
+        let error = train(&folder, &data, &folder.path("out"), &[flag, value]).error("invalid_setting");
+        assert!(error["message"].as_str().unwrap().contains(field), "{error}");
+    }
+    assert!(!folder.root().join("out").exists());
+}
+
+fn experiment(folder: &Folder) -> String {
+    folder.write("pairs.jsonl", &pairs(12));
+    folder.write("responses.jsonl", "{\"response\": \"The number is 4.\", \"instruction\": \"What follows 3?\"}\n{\"response\": \"Nine.\"}\n");
+    folder.write(
+        "experiment.toml",
+        &format!(
+            "[experiment]\nname = \"Tiny\"\n[data]\nfile = \"pairs.jsonl\"\n[model]\nmodel = {:?}\n\
+             [train]\nmax_length = 64\nmax_steps = 3\nbatch_size = 2\nsamples = 0\n\
+             [generate]\nfile = \"responses.jsonl\"\nmax_new_tokens = 8\n[report]\ntitle = \"Tiny report\"\n",
+            tiny_llama()
+        ),
+    )
+}
+
+#[test]
+fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
+    let folder = Folder::new();
+    let file = experiment(&folder);
+    let ran = json(&["run", &file, "--data", &folder.path("data")]).ok();
+    let kinds: Vec<_> = ran["cells"].as_array().unwrap().iter().map(|cell| cell["state"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["done"; 5]);
+    let text = std::fs::read_to_string(ran["report"].as_str().unwrap()).unwrap();
+    let report: app::wire::Report = serde_json::from_str(&text).unwrap();
+    assert_eq!((report.config.title.as_str(), report.pairs.len()), ("Tiny report", 2));
+    assert_eq!(server::work::report::report_sha256(&report).unwrap(), report.provenance.report_sha256);
+    let run = ran["cells"][2]["run"].to_string();
+    json(&["resume", &run, "--data", &folder.path("data")]).error("conflict");
+    json(&["resume", "999", "--data", &folder.path("data")]).error("not_found");
+}
+
+#[test]
+fn an_experiment_file_that_says_nonsense_is_refused_with_its_place() {
+    let folder = Folder::new();
+    let file = folder.write("x.toml", "[train]\nlearning_rte = 1\n");
+    let error = json(&["run", &file, "--data", &folder.path("data")]).error("malformed_file");
+    assert!(error["message"].as_str().unwrap().contains("line 2"), "{error}");
+    let file = folder.write("y.toml", "[data]\nfile = \"nowhere.jsonl\"\n");
+    let error = json(&["run", &file, "--data", &folder.path("data")]).error("invalid_setting");
+    assert!(error["message"].as_str().unwrap().contains("data.file"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_resume_finishes() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+    let folder = Folder::new();
+    let file = experiment(&folder);
+    let text = std::fs::read_to_string(&file).unwrap().replace("max_steps = 3", "epochs = 400\nlearning_rate = 1e-5");
+    std::fs::write(&file, text).unwrap();
+    let mut child = crate::support::command()
+        .args(["--json", "run", &file, "--data", &folder.path("data")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let started = lines.by_ref().any(|line| line.unwrap().contains("step 1/"));
+    assert!(started, "training never began");
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    // Keep reading, so that the program never waits for its reader.
+    let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
+    let output = child.wait_with_output().unwrap();
+    let stderr = rest.join().unwrap().join("\n");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}\n{stderr}"));
+    assert_eq!((output.status.code(), answer["error"]["code"].as_str()), (Some(1), Some("stopped")), "{answer}\n{stderr}");
+    assert!(answer["error"]["hint"].as_str().unwrap().contains("backtranslate resume "), "{answer}");
+}

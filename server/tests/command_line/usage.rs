@@ -1,0 +1,71 @@
+//! Help, wrong commands, and who gets which exit status.
+
+use crate::support::{command, json, plain};
+
+#[test]
+fn help_names_every_verb_and_shows_examples() {
+    let help = plain(&["--help"]);
+    assert_eq!(help.status, 0);
+    for word in ["serve", "run", "resume", "data", "model", "train", "generate", "score", "--json", "Examples:"] {
+        assert!(help.stdout.contains(word), "{word} is not in\n{}", help.stdout);
+    }
+}
+
+#[test]
+fn every_verb_has_a_help_of_its_own() {
+    let verbs: [&[&str]; 12] = [
+        &["serve"],
+        &["run"],
+        &["resume"],
+        &["data", "inspect"],
+        &["data", "prepare"],
+        &["model", "fetch"],
+        &["model", "inspect"],
+        &["model", "score"],
+        &["model", "logits"],
+        &["train"],
+        &["generate"],
+        &["score"],
+    ];
+    for verb in verbs {
+        let help = plain(&[verb, &["--help"]].concat());
+        assert_eq!(help.status, 0, "{verb:?}");
+        assert!(help.stdout.contains("Usage:"), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_wrong_command_is_status_2_and_json_where_json_was_asked_for() {
+    let wrong = json(&["model", "inspect"]);
+    assert_eq!(wrong.status, 2);
+    assert_eq!(wrong.json()["error"]["code"], "usage");
+    assert!(wrong.json()["error"]["message"].as_str().unwrap().contains("PATH"));
+    let wrong = json(&["data", "inspect", "x", "--turns", "third"]);
+    assert_eq!((wrong.status, wrong.json()["error"]["code"].as_str()), (2, Some("usage")));
+    let wrong = plain(&["frobnicate"]);
+    assert_eq!((wrong.status, wrong.stdout.as_str()), (2, ""));
+}
+
+#[test]
+fn an_error_for_people_says_what_to_do_on_stderr() {
+    let failed = plain(&["model", "inspect", "nowhere/at-all"]);
+    assert_eq!((failed.status, failed.stdout.as_str()), (1, ""));
+    assert!(failed.stderr.starts_with("error: ") && failed.stderr.contains("model fetch nowhere/at-all"), "{}", failed.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_makes_no_noise() {
+    use std::process::Stdio;
+    let mut child = command().arg("--help").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+
+    let model = crate::support::tiny_llama();
+    let mut child =
+        command().args(["model", "inspect", &model]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
