@@ -54,6 +54,9 @@ impl Dropout {
 
 /// x: [tokens, in], weight: [out, in] -> [tokens, out].
 pub(crate) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    if cpu::applies(&x.device()) && cpu::is_thin(x.dims()[0]) {
+        return cpu::thin_linear(x, weight);
+    }
     x.matmul(weight.clone().transpose())
 }
 

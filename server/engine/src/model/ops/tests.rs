@@ -200,3 +200,12 @@ fn fused_attention_equals_the_composition_over_odd_shapes() {
         }
     }
 }
+
+#[test]
+fn a_thin_product_equals_the_general_one() {
+    for (rows, columns, out) in [(1, 3, 1), (1, 64, 7), (5, 30, 65), (8, 576, 129), (16, 8, 64)] {
+        let (x, weight) = (random([rows, columns], 1), random([out, columns], 2));
+        let general = x.clone().matmul(weight.clone().transpose());
+        assert!(difference(&linear(x, &weight), &general) < 1e-5, "{rows} x {columns} x {out}");
+    }
+}

@@ -1,10 +1,10 @@
 //! Causal grouped-query attention in blocks of query rows: a block's scores live in a buffer of `BLOCK x length`, never
 //! more, and only columns that the block may look at are computed. Backward makes the probabilities again.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::exp::exp;
+use super::simd::vectorised;
 
 /// Query rows whose scores are held at once.
 const BLOCK: usize = 64;
@@ -95,9 +95,9 @@ fn product(
 
 /// Row `r` of the block sees columns `0..=first + r`; the rest become 0.
 fn causal_softmax(scores: &mut [f32], width: usize, first: usize) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
-        || {
+        |_| {
             for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
                 let (seen, unseen) = scores.split_at_mut(first + row + 1);
                 let largest = seen.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
@@ -126,9 +126,9 @@ fn causal_softmax(scores: &mut [f32], width: usize, first: usize) {
 
 /// scores <- probabilities * (dprobabilities - along) * scale, row by row.
 fn softmax_backward(probabilities: &[f32], dprobabilities: &mut [f32], width: usize, scale: f32) {
-    Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
-        || {
+        |_| {
             for (p, dp) in probabilities.chunks_exact(width).zip(dprobabilities.chunks_exact_mut(width)) {
                 let mut lanes = [0.0_f32; 16];
                 let (p_blocks, p_rest) = p.as_chunks::<16>();

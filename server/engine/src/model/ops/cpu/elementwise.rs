@@ -1,11 +1,11 @@
 //! Row-wise and element-wise kernels on plain slices. Rows are shared out over the threads in fixed blocks, and each
 //! row is summed in one order, so results do not depend on how many threads there are.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
 use super::exp::sigmoid;
+use super::simd::vectorised;
 use crate::random::mix;
 
 /// Partial sums per row: enough for the widest vectors to add side by side.
@@ -14,11 +14,10 @@ const LANES: usize = 16;
 /// Fills `[rows, columns]` block by block; `fill` gets the first row's number and the block.
 fn by_rows(size: usize, columns: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut out = vec![0.0; size];
-    let arch = Arch::new();
     out.par_chunks_mut(columns * ROWS_PER_TASK).enumerate().for_each(|(block, rows)| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
-            || fill(block * ROWS_PER_TASK, rows),
+            |_| fill(block * ROWS_PER_TASK, rows),
         );
     });
     out
@@ -131,13 +130,12 @@ pub(super) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], columns: usi
     let mut both = vec![0.0; 2 * gate.len()];
     let (dgate, dup) = both.split_at_mut(gate.len());
     let block = columns * ROWS_PER_TASK;
-    let arch = Arch::new();
     dgate.par_chunks_mut(block).zip(dup.par_chunks_mut(block)).enumerate().for_each(|(index, (dgate, dup))| {
         let range = index * block..index * block + dgate.len();
         let (gate, up, dy) = (&gate[range.clone()], &up[range.clone()], &dy[range]);
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
-            || {
+            |_| {
                 for i in 0..dgate.len() {
                     let sigmoid = sigmoid(gate[i]);
                     let silu = gate[i] * sigmoid;

@@ -6,6 +6,8 @@
 mod attention;
 mod elementwise;
 mod exp;
+mod simd;
+mod thin;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
@@ -37,6 +39,7 @@ pub(super) trait CpuKernels: Backend {
         up: FloatTensor<Self>,
         dy: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+    fn thin_linear_kernel(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
     fn dropout_kernel(x: FloatTensor<Self>, rate: f64, seed: u64) -> FloatTensor<Self>;
     fn attention_kernel(
         q: FloatTensor<Self>,
@@ -114,6 +117,11 @@ impl CpuKernels for Flex {
         tensor(both, [2, gate.rows(), gate.columns()])
     }
 
+    fn thin_linear_kernel(x: Primitive, weight: Primitive) -> Primitive {
+        let (x, weight) = (Matrix::new(x), Matrix::new(weight));
+        tensor(thin::linear(x.values(), weight.values(), x.columns()), [x.rows(), weight.rows()])
+    }
+
     fn dropout_kernel(x: Primitive, rate: f64, seed: u64) -> Primitive {
         let x = Matrix::new(x);
         tensor(elementwise::dropout(x.values(), x.columns(), rate, seed), [x.rows(), x.columns()])
@@ -177,6 +185,15 @@ pub(super) fn swiglu_backward(gate: Tensor<2>, up: Tensor<2>, dy: Tensor<2>) -> 
     let (gate, up, dy) = (gate.into_dispatch(), up.into_dispatch(), dy.into_dispatch());
     let both = Tensor::<3>::from_dispatch(Dispatch::swiglu_backward_kernel(gate, up, dy));
     (both.clone().narrow(0, 0, 1).reshape(shape), both.narrow(0, 1, 1).reshape(shape))
+}
+
+/// Whether [`thin_linear`] is the better way for so many rows.
+pub(super) fn is_thin(rows: usize) -> bool {
+    rows <= thin::MOST_ROWS
+}
+
+pub(super) fn thin_linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::thin_linear_kernel(x.into_dispatch(), weight.clone().into_dispatch()))
 }
 
 pub(super) fn dropout(x: Tensor<2>, rate: f64, seed: u64) -> Tensor<2> {
