@@ -1,6 +1,7 @@
 //! Server functions: what a page asks for, as POST requests with JSON.
 //!
-//! Each is one call into the port. Who may call, and how often, is the server's business.
+//! Each is one call into the port. Who may call, and how often, is the server's business. Paths are nouns for what is
+//! asked and verbs for what is done; the functions have names of their own, since each also makes a type of its name.
 
 #[cfg(feature = "ssr")]
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl ReportPage {
     }
 }
 
-#[server(prefix = "/api", endpoint = "open_experiments", input = Json)]
+#[server(prefix = "/api", endpoint = "experiments_page", input = Json)]
 pub async fn open_experiments() -> Result<ExperimentsPage, AppError> {
     let backend = backend()?;
     Ok(ExperimentsPage { experiments: backend.experiments().await?, system: backend.system().await? })
@@ -84,7 +85,7 @@ pub async fn delete_experiment(experiment: i64) -> Result<(), AppError> {
     backend()?.delete_experiment(experiment).await
 }
 
-#[server(prefix = "/api", endpoint = "open_notebook", input = Json)]
+#[server(prefix = "/api", endpoint = "notebook_page", input = Json)]
 pub async fn open_notebook(experiment: i64) -> Result<NotebookPage, AppError> {
     let backend = backend()?;
     Ok(NotebookPage {
@@ -95,7 +96,7 @@ pub async fn open_notebook(experiment: i64) -> Result<NotebookPage, AppError> {
     })
 }
 
-#[server(prefix = "/api", endpoint = "fetch_notebook", input = Json)]
+#[server(prefix = "/api", endpoint = "notebook", input = Json)]
 pub async fn fetch_notebook(experiment: i64) -> Result<Notebook, AppError> {
     backend()?.notebook(experiment).await
 }
@@ -140,22 +141,22 @@ pub async fn resume_run(run: i64, key: String) -> Result<Notebook, AppError> {
     backend()?.resume_run(run, key).await
 }
 
-#[server(prefix = "/api", endpoint = "fetch_pairs", input = Json)]
+#[server(prefix = "/api", endpoint = "pairs", input = Json)]
 pub async fn fetch_pairs(query: PairsQuery) -> Result<PairsPage, AppError> {
     backend()?.pairs(query).await
 }
 
-#[server(prefix = "/api", endpoint = "list_models", input = Json)]
+#[server(prefix = "/api", endpoint = "models", input = Json)]
 pub async fn list_models() -> Result<Vec<ModelChoice>, AppError> {
     backend()?.models().await
 }
 
-#[server(prefix = "/api", endpoint = "list_files", input = Json)]
+#[server(prefix = "/api", endpoint = "files", input = Json)]
 pub async fn list_files() -> Result<Vec<DataFile>, AppError> {
     backend()?.files().await
 }
 
-#[server(prefix = "/api", endpoint = "open_report", input = Json)]
+#[server(prefix = "/api", endpoint = "report_page", input = Json)]
 pub async fn open_report(run: i64, page: u32) -> Result<ReportPage, AppError> {
     Ok(ReportPage::of(backend()?.report(run).await?, page))
 }
@@ -165,7 +166,7 @@ pub async fn share(run: i64) -> Result<ShareLink, AppError> {
     backend()?.share(run).await
 }
 
-#[server(prefix = "/api", endpoint = "list_shares", input = Json)]
+#[server(prefix = "/api", endpoint = "shares", input = Json)]
 pub async fn list_shares(run: i64) -> Result<Vec<ShareLink>, AppError> {
     backend()?.shares(run).await
 }
@@ -176,7 +177,7 @@ pub async fn revoke_share(share: i64) -> Result<(), AppError> {
 }
 
 /// What a share link opens: the only function here that needs no session.
-#[server(prefix = "/api", endpoint = "open_shared_report", input = Json)]
+#[server(prefix = "/api", endpoint = "shared_report_page", input = Json)]
 pub async fn open_shared_report(token: String, page: u32) -> Result<ReportPage, AppError> {
     Ok(ReportPage::of(backend()?.shared_report(token).await?, page))
 }

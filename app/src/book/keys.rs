@@ -47,7 +47,6 @@ fn active(book: Book) -> Option<(usize, Vec<CellState>)> {
 
 fn run(book: Book) -> bool {
     let Some((at, cells)) = active(book) else { return false };
-    // What is typed in a field that has the focus counts.
     book.run(cells[at]);
     true
 }

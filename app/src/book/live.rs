@@ -11,7 +11,8 @@ use leptos::task::spawn_local;
 
 use super::Book;
 use crate::api;
-use crate::socket::{Feed, Gap, Socket, SocketState};
+use crate::socket::page::send;
+use crate::socket::{Feed, Gap, SocketState, page};
 use crate::wire::{ClientFrame, LoggedEvent, ServerFrame};
 
 const GATHER: Duration = Duration::from_millis(50);
@@ -29,7 +30,6 @@ pub enum Link {
 
 #[derive(Default)]
 struct Live {
-    socket: Option<Socket>,
     gathered: Vec<ServerFrame>,
     feed: Feed,
     /// Runs that were asked for on this connection and are not over.
@@ -51,23 +51,19 @@ thread_local! {
     static LIVE: RefCell<Live> = RefCell::default();
 }
 
-/// In an effect only.
-pub fn open(book: Book) {
-    close();
-    let socket = Socket::open(move |frame| gather(book, frame), move |state| enter(book, state));
-    LIVE.with_borrow_mut(|live| live.socket = Some(socket));
+/// In an effect only. The number closes it.
+pub fn open(book: Book) -> u32 {
+    LIVE.take();
+    page::open(move |frame| gather(book, frame), move |state| enter(book, state))
 }
 
-pub fn close() {
-    if let Some(socket) = LIVE.take().socket {
-        socket.close();
+pub fn close(turn: u32) {
+    if page::close(turn) {
+        LIVE.take();
     }
 }
 
 fn enter(book: Book, state: SocketState) {
-    if let Some(root) = document().document_element() {
-        let _ = root.set_attribute("data-socket", state.as_str());
-    }
     match state {
         SocketState::Open => {
             let again = book.link.try_get_untracked() == Some(Link::Lost);
@@ -87,11 +83,6 @@ fn enter(book: Book, state: SocketState) {
         }
         SocketState::Connecting => {}
     }
-}
-
-fn send(frame: &ClientFrame) -> bool {
-    let socket = LIVE.with_borrow(|live| live.socket.clone());
-    socket.is_some_and(|socket| socket.send(frame))
 }
 
 /// Asks for every run that goes on and was not asked for on this connection.

@@ -50,16 +50,16 @@ pub fn brief(config: &DataConfig) -> String {
 }
 
 pub fn output(output: DataOutput) -> impl IntoView {
-    let DataOutput { dropped, malformed, malformed_count, examples, instruction_lengths, response_lengths, .. } =
-        output.clone();
+    let summary = summary(&output);
+    let DataOutput { dropped, malformed, malformed_count, examples, instruction_lengths, response_lengths, .. } = output;
     let dropped = dropped.into_iter().filter(|count| count.count > 0).collect::<Vec<_>>();
     view! {
-        {summary(&output)}
+        {summary}
         {(!dropped.is_empty()).then(|| counts("Dropped, by the first reason that held", "Reason", dropped))}
         {malformed_rows(malformed_count, malformed)}
         <div class="columns">
-            {histogram("Instructions", "words", instruction_lengths)}
-            {histogram("Responses", "words", response_lengths)}
+            {histogram("Instructions", "words", &instruction_lengths)}
+            {histogram("Responses", "words", &response_lengths)}
         </div>
         {pair_examples(examples)}
     }

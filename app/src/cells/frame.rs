@@ -240,3 +240,73 @@ fn used_settings(cell: CellState) -> impl IntoView {
         })
     }
 }
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+    use crate::api::NotebookPage;
+    use crate::wire::{Cell, Notebook, NoteConfig, ReportConfig, RunView, SystemInfo, TrainConfig};
+
+    const HOSTILE: &str = "</textarea></title><script>alert(1)</script><img src=x onerror=alert(1)>";
+
+    fn cell(id: i64, config: CellConfig) -> Cell {
+        Cell { id, config, run: None, stale: Vec::new(), missing_input: None }
+    }
+
+    fn render(cells: Vec<Cell>) -> String {
+        let system = SystemInfo {
+            version: "0.1.0".to_owned(),
+            device: "flex".to_owned(),
+            device_description: String::new(),
+            threads: 2,
+            memory_bytes: 1 << 33,
+            queued: 0,
+            queue_limit: 8,
+        };
+        let notebook = Notebook { id: 1, name: HOSTILE.to_owned(), cells };
+        Owner::new().with(|| {
+            let book = Book::new(NotebookPage { notebook, models: Vec::new(), files: Vec::new(), system });
+            let cells = book.cells.get_untracked();
+            let views = cells.into_iter().map(|cell| view! { <CellView book cell position=Signal::stored(0)/> });
+            views.collect_view().to_html()
+        })
+    }
+
+    #[test]
+    fn every_kind_of_cell_shows_its_state_and_its_form_before_it_ran() {
+        let cells = CellKind::ALL.into_iter().zip(1..).map(|(kind, id)| cell(id, CellConfig::default_of(kind)));
+        let html = render(cells.collect());
+        for kind in CellKind::ALL {
+            assert!(html.contains(&format!("data-cell=\"{}\"", kind.as_str())), "{kind:?}");
+        }
+        assert_eq!(html.matches("data-state=\"fresh\"").count(), 6 + 5, "six cells, five of them with a badge");
+        assert!(html.contains("value=\"0.001\"") && !html.contains("style="), "{html}");
+    }
+
+    #[test]
+    fn hostile_texts_leave_no_field_and_no_attribute() {
+        let mut train = TrainConfig::default();
+        train.template.prompt = HOSTILE.to_owned();
+        train.template.end = format!("\"{HOSTILE}");
+        let report = ReportConfig { title: HOSTILE.to_owned(), summary: HOSTILE.to_owned(), data_notice: HOSTILE.to_owned() };
+        let mut stale = cell(3, CellConfig::Report(report));
+        stale.stale = vec![StaleReason::Field { field: HOSTILE.to_owned(), was: HOSTILE.to_owned(), now: HOSTILE.to_owned() }];
+        let note = cell(1, CellConfig::Note(NoteConfig { text: HOSTILE.to_owned() }));
+        let html = render(vec![note, cell(2, CellConfig::Train(train)), stale]);
+        assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
+        assert_eq!(html.matches("<textarea").count(), html.matches("></textarea>").count(), "no text within fields: {html}");
+    }
+
+    #[test]
+    fn a_cut_off_training_offers_to_go_on_and_shows_its_own_settings() {
+        let mut train = cell(4, CellConfig::Train(TrainConfig { rank: 32, ..TrainConfig::default() }));
+        let mut run = RunView::new(9, 4, CellConfig::Train(TrainConfig::default()), 0);
+        run.state = RunState::Interrupted;
+        train.run = Some(run);
+        let reason = StaleReason::Field { field: "rank".to_owned(), was: "16".to_owned(), now: "32".to_owned() };
+        train.stale = vec![reason];
+        let html = render(vec![train]);
+        assert!(html.contains("data-state=\"interrupted\"") && html.contains(">Resume</button>"), "{html}");
+        assert!(html.contains("data-stale") && html.contains("Settings of this run"), "{html}");
+    }
+}

@@ -80,7 +80,7 @@ pub fn live(cell: CellState) -> impl IntoView {
                     fact("Time", seconds(output.seconds)),
                     noted("Speed", figure(output.tokens as f64 / output.seconds.max(1e-9)), "tokens a second"),
                 ])}
-                {score_tables(output.scores)}
+                {score_tables(&output.scores)}
             }.into_any(),
             _ => ().into_any(),
         }}

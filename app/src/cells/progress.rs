@@ -29,7 +29,7 @@ pub fn progress(cell: CellState) -> impl IntoView {
     };
     view! {
         // Read out when the phase changes, not at every step.
-        <p class="phase" role="status">{said}</p>
+        <p class="phase" class:silent=move || said().is_empty() role="status">{said}</p>
         {move || part.get().flatten().filter(|(_, total)| *total > 0).map(|(done, total)| view! {
             <p class="progress">
                 <progress max=total.to_string() value=done.to_string() aria-label="Progress"></progress>

@@ -55,7 +55,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
             }
         });
     };
-    Effect::new(move || list());
+    Effect::new(list);
     let share = move |_| {
         if busy.get_untracked() {
             return;
@@ -92,6 +92,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
     let shown = move || {
         fresh.get().map(|address| {
             let text = address.clone();
+            let href = address.clone();
             let copy = move |_| {
                 let _ = window().navigator().clipboard().write_text(&text);
                 copied.set(true);
@@ -99,7 +100,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
             view! {
                 <div class="fresh-link" role="status">
                     <p>"Whoever has this link can read the report, and nothing else. It is shown only now:"</p>
-                    <p class="address"><a href=address.clone() rel="external" target="_blank" data-share-link>{address.clone()}</a></p>
+                    <p class="address"><a href=href rel="external" target="_blank" data-share-link>{address}</a></p>
                     <button type="button" on:click=copy>{move || if copied.get() { "Copied" } else { "Copy the link" }}</button>
                 </div>
             }

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::book::{Book, CellState};
 use crate::components::dialog::Dialog;
 use crate::components::format::counted;
-use crate::wire::{CellKind, RunView, StopMode};
+use crate::wire::{CellKind, RunState, RunView, StopMode};
 
 #[component]
 pub fn StopDialog(book: Book, cell: CellState, open: RwSignal<bool>) -> impl IntoView {
@@ -34,6 +34,7 @@ pub fn StopDialog(book: Book, cell: CellState, open: RwSignal<bool>) -> impl Int
 
 fn consequences(kind: CellKind, run: &RunView) -> String {
     match kind {
+        _ if run.state == RunState::Queued => "It has not started: it only leaves the queue.".to_owned(),
         CellKind::Train => {
             let step = run.last_step.map_or(0, |step| step.step);
             let kept = run.checkpoints.last().map_or_else(
@@ -58,6 +59,8 @@ mod tests {
     #[test]
     fn stopping_says_what_can_be_resumed() {
         let mut run = RunView::new(1, 1, CellConfig::Train(TrainConfig::default()), 0);
+        assert!(consequences(CellKind::Train, &run).contains("leaves the queue"));
+        run.state = RunState::Running;
         assert!(consequences(CellKind::Train, &run).contains("nothing is saved yet"));
         run.checkpoints.push(CheckpointMark { step: 10, name: "step-00000010".to_owned() });
         assert!(consequences(CellKind::Train, &run).contains("checkpoint at step 10"));

@@ -162,7 +162,7 @@ pub fn live(cell: CellState) -> impl IntoView {
             _ => ().into_any(),
         }}
         {move || integrity.get().flatten().map(integrity_block)}
-        {move || samples.get().filter(|samples| !samples.is_empty()).map(sample_texts)}
+        {move || samples.get().filter(|samples| !samples.is_empty()).map(|samples| sample_texts(&samples))}
         {move || checkpoints.get().filter(|marks| !marks.is_empty()).map(|marks| {
             let list = marks.iter().map(|mark| view! { <li>{format!("step {}", mark.step)}</li> }).collect_view();
             view! { <details><summary>{counted(marks.len() as u64, "checkpoint")}</summary><ul class="inline">{list}</ul></details> }
@@ -262,7 +262,7 @@ fn masked(tokens: Vec<MaskedToken>) -> impl IntoView {
         .collect_view()
 }
 
-fn sample_texts(samples: Vec<SampleText>) -> impl IntoView {
+fn sample_texts(samples: &[SampleText]) -> impl IntoView + use<> {
     let mut indices = samples.iter().map(|sample| sample.index).collect::<Vec<_>>();
     indices.sort_unstable();
     indices.dedup();

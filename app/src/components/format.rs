@@ -5,7 +5,7 @@ pub fn whole(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3 * 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push('\u{2009}');
         }
         out.push(digit);
@@ -22,7 +22,7 @@ pub fn figure(value: f64) -> String {
     match size {
         0.0 => "0".to_owned(),
         _ if !(1e-4..1e6).contains(&size) => format!("{value:.2e}"),
-        _ if size < 0.01 => trimmed(format!("{value:.6}")),
+        _ if size < 0.01 => trimmed(&format!("{value:.6}")),
         _ if size < 10.0 => format!("{value:.3}"),
         _ if size < 100.0 => format!("{value:.2}"),
         _ if size < 1000.0 => format!("{value:.1}"),
@@ -30,7 +30,7 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-fn trimmed(text: String) -> String {
+fn trimmed(text: &str) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

@@ -9,12 +9,12 @@ use crate::wire::SystemInfo;
 
 /// The head of a page for the owner.
 #[component]
-pub fn Top(#[prop(optional, into)] extra: ViewFn) -> impl IntoView {
+pub fn Top(#[prop(optional)] children: Option<Children>) -> impl IntoView {
     view! {
         <header class="top">
             <a class="skip" href="#main">"Skip to the content"</a>
             <a class="home" href="/"><span class="mark" aria-hidden="true">"↩"</span> "Backtranslate"</a>
-            <nav aria-label="Page">{extra.run()} <ThemeSwitch/></nav>
+            <nav aria-label="Page">{children.map(|children| children())} <ThemeSwitch/></nav>
         </header>
     }
 }

@@ -30,7 +30,7 @@ pub fn pair_row(pair: GeneratedPair) -> impl IntoView {
             <td>
                 <details class="pair">
                     <summary>{line} " " {tags}</summary>
-                    {pair_body(pair)}
+                    {pair_body(&pair)}
                 </details>
             </td>
             <td class="number">{rouge}</td>
@@ -55,7 +55,7 @@ pub fn pair_table(pairs: Vec<GeneratedPair>, caption: String) -> impl IntoView {
     }
 }
 
-fn pair_body(pair: GeneratedPair) -> AnyView {
+fn pair_body(pair: &GeneratedPair) -> AnyView {
     let spans = copied(&pair.generated, &pair.response);
     let (of_generated, of_response) = spans.into_iter().unzip();
     let meanings = pair

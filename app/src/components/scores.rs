@@ -55,7 +55,7 @@ const ROWS: [Row; 6] = [
     },
 ];
 
-pub fn score_tables(scores: ScoreSummary) -> impl IntoView {
+pub fn score_tables(scores: &ScoreSummary) -> impl IntoView + use<> {
     let reference = scores.reference.clone();
     let has_reference = reference.is_some();
     let rows = ROWS
@@ -86,7 +86,7 @@ pub fn score_tables(scores: ScoreSummary) -> impl IntoView {
             </tr>
         }
     });
-    let sentence = sentence(&scores);
+    let sentence = sentence(scores);
     view! {
         <div class="scores">
             <p>{sentence}</p>
@@ -109,7 +109,7 @@ pub fn score_tables(scores: ScoreSummary) -> impl IntoView {
                     "The floor compares each generated instruction with another response's instruction: what is not clearly above it means nothing."
                 </p>
             })}
-            {tags(&scores)}
+            {tags(scores)}
         </div>
     }
 }
@@ -163,13 +163,13 @@ mod tests {
             ..ScoreSummary::default()
         };
         assert_eq!(sentence(&scores), "27 of 30 pairs carry no failure tag; ROUGE-L is 0.250 over a floor of 0.110.");
-        let html = score_tables(scores).to_html();
+        let html = score_tables(&scores).to_html();
         assert!(html.contains("0.110") && html.contains("no end") && !html.contains("loop"), "{html}");
     }
 
     #[test]
     fn without_references_there_is_no_empty_column() {
-        let html = score_tables(ScoreSummary { pairs: 1, ..ScoreSummary::default() }).to_html();
+        let html = score_tables(&ScoreSummary { pairs: 1, ..ScoreSummary::default() }).to_html();
         assert!(!html.contains("Floor") && !html.contains("People"), "{html}");
     }
 }

@@ -40,7 +40,7 @@ pub fn settings_table(caption: &'static str, config: &impl Serialize) -> AnyView
         })
         .collect_view();
     view! {
-        <div class="scroll" tabindex="0" role="region" aria-label=caption>
+        <div class="scroll" tabindex="0" role="group" aria-label=caption>
             <table class="settings">
                 <caption>{caption}</caption>
                 <thead><tr><th scope="col">"Setting"</th><th scope="col">"Value"</th></tr></thead>

@@ -1,5 +1,8 @@
 //! The list of experiments: make, rename, delete.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
@@ -14,7 +17,8 @@ use crate::components::frame::{Top, failed, machine};
 use crate::components::icon::{Icon, icon};
 use crate::components::key::new_key;
 use crate::components::state::{kind_title, state_icon, state_name, state_text};
-use crate::wire::{AppError, ExperimentSummary, Preset};
+use crate::socket::{SocketState, page};
+use crate::wire::{AppError, ClientFrame, ExperimentSummary, Preset, ServerFrame};
 
 #[component]
 pub fn Experiments() -> impl IntoView {
@@ -39,6 +43,7 @@ fn List(page: ExperimentsPage) -> impl IntoView {
     let list = RwSignal::new(experiments);
     let error = RwSignal::new(None::<AppError>);
     let making = RwSignal::new(false);
+    follow(list);
     view! {
         <main id="main" class="experiments">
             <div class="title">
@@ -47,7 +52,7 @@ fn List(page: ExperimentsPage) -> impl IntoView {
             </div>
             {error_slot(error)}
             <ul class="list">
-                <For each=move || list.get() key=|entry| (entry.id, entry.updated_ms, entry.name.clone()) let(entry)>
+                <For each=move || list.get() key=|entry| (entry.id, entry.updated_ms, entry.name.clone(), entry.cells.clone()) let(entry)>
                     <Entry entry list error/>
                 </For>
             </ul>
@@ -58,6 +63,34 @@ fn List(page: ExperimentsPage) -> impl IntoView {
         </main>
         {machine(system)}
     }
+}
+
+/// Keeps the list true while it is shown.
+fn follow(list: RwSignal<Vec<ExperimentSummary>>) {
+    let turn = Arc::new(AtomicU32::new(0));
+    let opened = turn.clone();
+    Effect::new(move || {
+        let ask = move |state| {
+            if state == SocketState::Open {
+                for entry in list.try_get_untracked().unwrap_or_default() {
+                    page::send(&ClientFrame::Experiment { experiment: entry.id });
+                }
+            }
+        };
+        let hear = move |frame| {
+            if matches!(frame, ServerFrame::Changed { .. }) {
+                spawn_local(async move {
+                    if let Ok(page) = api::open_experiments().await {
+                        list.try_set(page.experiments);
+                    }
+                });
+            }
+        };
+        opened.store(page::open(hear, ask), Ordering::Relaxed);
+    });
+    on_cleanup(move || {
+        page::close(turn.load(Ordering::Relaxed));
+    });
 }
 
 #[component]
@@ -98,7 +131,7 @@ fn Entry(
         .map(|(kind, state)| {
             let words = format!("{}: {}", kind_title(*kind), state_text(*state));
             view! {
-                <li data-state=state_name(*state) title=words.clone()>
+                <li data-state=state_name(*state) title=words>
                     {icon(state_icon(*state))} <span>{kind_title(*kind)}</span> <span class="hidden">{state_text(*state)}</span>
                 </li>
             }

@@ -1,5 +1,7 @@
 //! The notebook: its cells in a column, the commands on all of them, and the live connection.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use leptos::prelude::*;
@@ -25,13 +27,10 @@ pub fn NotebookRoute() -> impl IntoView {
         |id| async move { api::open_notebook(number(id)?).await },
     );
     let help = RwSignal::new(false);
-    let keys = move || {
-        view! {
-            <button type="button" class="quiet" aria-label="Keys" title="Keys (?)" on:click=move |_| help.set(true)>{icon(Icon::Help)}</button>
-        }
-    };
     view! {
-        <Top extra=keys/>
+        <Top>
+            <button type="button" class="quiet" aria-label="Keys" title="Keys (?)" on:click=move |_| help.set(true)>{icon(Icon::Help)}</button>
+        </Top>
         <Suspense fallback=|| view! { <p class="loading">"Loading the notebook…"</p> }>
             {move || Suspend::new(async move {
                 match page.await {
@@ -48,12 +47,14 @@ pub fn NotebookRoute() -> impl IntoView {
 fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
     let system = page.system.clone();
     let book = Book::new(page);
+    let turn = Arc::new(AtomicU32::new(0));
+    let opened = turn.clone();
     Effect::new(move || {
-        book::open_live(book);
+        opened.store(book::open_live(book), Ordering::Relaxed);
         book::listen_to_keys(book, help);
         tick(book);
     });
-    on_cleanup(book::close_live);
+    on_cleanup(move || book::close_live(turn.load(Ordering::Relaxed)));
     let title = Signal::derive(move || book.name.get());
     let position = move |id: i64| book.cells.with(|cells| cells.iter().position(|cell| cell.id == id).unwrap_or(0));
     view! {

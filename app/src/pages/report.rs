@@ -100,7 +100,7 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
                 </p>
 
                 <h2>"Quality of the generated instructions"</h2>
-                {score_tables(scores)}
+                {score_tables(&scores)}
 
                 <h2>"Training"</h2>
                 <LossChart steps=Signal::stored(steps) evaluations=Signal::stored(evaluations)/>

@@ -40,6 +40,7 @@ impl SocketState {
 
 type OnFrame = Box<dyn Fn(ServerFrame)>;
 type OnState = Box<dyn Fn(SocketState)>;
+type OnEvent = Closure<dyn FnMut(Event)>;
 
 /// Dropping it does not close it: call `close`.
 #[derive(Clone)]
@@ -57,14 +58,14 @@ struct Inner {
     watch: Cell<Option<IntervalHandle>>,
     wakers: RefCell<Vec<WindowListenerHandle>>,
     /// Listens on the document; detached in `close`.
-    visible: RefCell<Option<Closure<dyn FnMut(Event)>>>,
+    visible: RefCell<Option<OnEvent>>,
     closed: Cell<bool>,
 }
 
 /// One attempt, with the handlers that must outlive it.
 struct Line {
     socket: WebSocket,
-    _open: Closure<dyn FnMut(Event)>,
+    _open: OnEvent,
     _message: Closure<dyn FnMut(MessageEvent)>,
     _close: Closure<dyn FnMut(CloseEvent)>,
 }
@@ -229,7 +230,7 @@ impl Socket {
         let online = window_event_listener(ev::online, move |_| this.wake());
         self.0.wakers.borrow_mut().push(online);
         let this = self.clone();
-        let visible: Closure<dyn FnMut(Event)> = Closure::new(move |_| {
+        let visible: OnEvent = Closure::new(move |_| {
             if document().visibility_state() == VisibilityState::Visible {
                 this.wake();
             }

@@ -6,7 +6,7 @@ use crate::components::format::{figure, whole};
 use crate::wire::Bin;
 
 /// `unit` is what the bins measure, such as "words".
-pub fn histogram(title: &'static str, unit: &'static str, bins: Vec<Bin>) -> impl IntoView {
+pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> impl IntoView + use<> {
     let most = bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(1);
     let total = bins.iter().map(|bin| bin.count).sum::<u64>();
     let each = 100.0 / bins.len().max(1) as f64;
@@ -64,13 +64,13 @@ mod tests {
 
     #[test]
     fn a_histogram_without_bins_is_still_a_figure() {
-        assert!(histogram("Instructions", "words", Vec::new()).to_html().contains("0 texts"));
+        assert!(histogram("Instructions", "words", &[]).to_html().contains("0 texts"));
     }
 
     #[test]
     fn the_highest_bar_fills_the_height() {
         let bins = vec![Bin { from: 0.0, to: 10.0, count: 5 }, Bin { from: 10.0, to: 20.0, count: 10 }];
-        let html = histogram("Instructions", "words", bins).to_html();
+        let html = histogram("Instructions", "words", &bins).to_html();
         assert!(html.contains("height=\"100.00%\"") && html.contains("height=\"50.00%\""), "{html}");
     }
 }
