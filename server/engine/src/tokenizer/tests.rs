@@ -364,17 +364,14 @@ fn added_tokens_beyond_the_embedding_are_left_out() {
 
 #[test]
 fn mutants_of_a_tokenizer_give_errors_and_never_panics() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokenizer.json");
-    let config = r#"{"bos_token": "<|start|>", "eos_token": {"content": "<|end|>"}, "add_bos_token": true}"#;
+    let path = Path::new("tokenizer.json");
     for mutant in mutants(small_form().to_string().as_bytes(), 2000) {
-        fs::write(&path, mutant).unwrap();
-        fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
-        if let Ok(tokenizer) = Tokenizer::from_folder_within(folder.path(), Some(30)) {
-            for text in ["ab ab<|end|> é   1", ""] {
-                let ids = tokenizer.encode_with_bos(text).unwrap_or_default();
-                let _ = (tokenizer.encode_plain(text), tokenizer.decode(&ids));
-            }
+        let Ok(form) = serde_json::from_slice(&mutant) else { continue };
+        let Ok(form) = Form::read(path, form, Some(30)) else { continue };
+        let tokenizer = Tokenizer::build(path, form, &Ends { bos: Some(0), eos: 1, adds_bos: true });
+        for text in ["ab ab<|end|> é   1", ""] {
+            let ids = tokenizer.encode_with_bos(text).unwrap_or_default();
+            let _ = (tokenizer.encode_plain(text), tokenizer.decode(&ids));
         }
     }
 }

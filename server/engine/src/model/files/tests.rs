@@ -256,13 +256,19 @@ fn pickles_and_strangers_are_refused_with_a_way_out() {
     assert_eq!(refused(&folder.path().join("a.gguf")).code(), "malformed_file");
 }
 
+/// Some file systems wait for the disk when a file is overwritten in place, not when it is new.
+fn write_anew(path: &Path, bytes: &[u8]) {
+    let _ = fs::remove_file(path);
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn mutants_of_a_whole_model_give_errors_and_never_panics() {
     let folder = tempfile::tempdir().unwrap();
     let config = tiny(true);
     let path = folder.path().join("model.gguf");
     for mutant in mutants(&write_gguf(&config).bytes(), 1500) {
-        fs::write(&path, mutant).unwrap();
+        write_anew(&path, &mutant);
         if let Ok(files) = ModelFiles::open(&path) {
             let _ = files.tokenizer();
             for (name, shape) in files.config.tensors() {
@@ -275,7 +281,7 @@ fn mutants_of_a_whole_model_give_errors_and_never_panics() {
         let _ = LlamaConfig::from_json(&path, &mutant);
     }
     for mutant in mutants(&safetensors(&config.tensors()), 500) {
-        fs::write(folder.path().join("model.safetensors"), mutant).unwrap();
+        write_anew(&folder.path().join("model.safetensors"), &mutant);
         let _ = ModelFiles::open(folder.path());
     }
 }
