@@ -25,7 +25,7 @@ pub fn brief(config: &ReportConfig) -> String {
     config.title.clone()
 }
 
-pub fn output(output: ReportOutput, run: i64) -> impl IntoView {
+pub fn output(output: ReportOutput, run: i64) -> AnyView {
     view! {
         <p>
             <a class="report-link" href=format!("/reports/{run}")>{output.title}</a>
@@ -33,6 +33,7 @@ pub fn output(output: ReportOutput, run: i64) -> impl IntoView {
         </p>
         <Sharing run/>
     }
+    .into_any()
 }
 
 /// Makes links to a report, lists and revokes them. A link is shown once: only its hash is kept.
@@ -125,6 +126,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
             </ul>
         </section>
     }
+    .into_any()
 }
 
 fn origin() -> String {

@@ -10,7 +10,7 @@ use engine::model::BaseModel;
 use engine::template::{EncodedPrompt, Template};
 use serde_json::json;
 
-use super::flags::{DeviceFlag, model_path};
+use super::flags::{DataFolderFlag, DeviceFlag, model_path};
 use super::model::{encode_prompt, read_text};
 use super::output::{Output, excerpt};
 use super::progress::Progress;
@@ -77,9 +77,8 @@ pub struct Generate {
     max_length: Option<u32>,
     #[command(flatten)]
     device: DeviceFlag,
-    /// The data folder in which models are looked up by id
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    models_in: PathBuf,
+    #[command(flatten)]
+    folder: DataFolderFlag,
 }
 
 impl Generate {
@@ -96,7 +95,7 @@ impl Generate {
             seed: self.seed,
         };
         adapter::generate_config(&config)?;
-        let path = model_path(&self.model, &self.models_in)?;
+        let path = model_path(&self.model, &self.folder.data)?;
         let mut bench = Bench::new(&self.device.device);
         let mut progress = Progress::new();
         let base = bench.model(&path, &mut |event| progress.event(&event))?;
@@ -188,9 +187,9 @@ impl Generate {
         output: &Output,
     ) -> Result<()> {
         let corpus = work::generate::corpus(file, config.limit)?;
-        let max_length = match (self.max_length, &self.adapter) {
+        let max_length = match (self.max_length, lora) {
             (Some(length), _) => length,
-            (None, Some(folder)) => work::train::trained_length(folder)?,
+            (None, Some(lora)) => adapter::whole(lora.max_length),
             (None, None) => app::wire::TrainConfig::default().max_length,
         };
         let job = work::generate::Job { base, lora, template, max_length, config };

@@ -41,7 +41,7 @@ Where the report is silent, its trainer's defaults hold: a linear schedule witho
 gradients clipped at norm 1. It used TinyLlama-1.1B in half precision; choose that model below if it is on this machine.";
 
 const SAMPLE_NOTICE: &str =
-    "Sample pairs and responses written for this project, under its licence (MIT or Apache-2.0).";
+    "Sample pairs and responses written for this project, given to the public domain (CC0).";
 
 pub fn cells(preset: Preset) -> Vec<CellConfig> {
     match preset {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use app::wire::{AppError, CellKind, CellOutput, RunEvent, TrainConfig, TrainOutput};
+use app::wire::{CellKind, CellOutput, RunEvent, TrainConfig, TrainOutput};
 use engine::Control;
 use engine::data::Pair;
 use engine::model::BaseModel;
@@ -14,8 +14,6 @@ use super::{Ended, Result, Task, data, model, parts, phase};
 use crate::adapter;
 
 pub const ADAPTER: &str = "adapter";
-/// Beside the adapter's own files: how it was trained, for whoever uses it without its run.
-const SETTINGS: &str = "training.json";
 
 pub(super) fn execute(task: &mut Task<'_>, config: &TrainConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
     // Settings first: a refusal should not wait for a model to load.
@@ -60,21 +58,5 @@ pub fn run(
     if outcome.stopped_at.is_some() {
         return Ok(None);
     }
-    let settings = serde_json::to_vec_pretty(config)
-        .map_err(|error| AppError::new("internal", format!("the settings cannot be written: {error}"), ""))?;
-    engine::artifact::write(&folder.join(ADAPTER).join(SETTINGS), &settings).map_err(adapter::error)?;
     Ok(Some(adapter::train_output(outcome, template.sha256())))
-}
-
-/// Longest sequence that the adapter in `folder` was trained on; the default where its settings are not there.
-pub fn trained_length(folder: &Path) -> Result<u32> {
-    let path = folder.join(SETTINGS);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(TrainConfig::default().max_length),
-        Err(error) => return Err(adapter::error(engine::Error::io(&path)(error))),
-    };
-    let settings: TrainConfig = serde_json::from_slice(&text)
-        .map_err(|error| adapter::error(engine::Error::malformed(&path, "settings", error.to_string())))?;
-    Ok(settings.max_length)
 }

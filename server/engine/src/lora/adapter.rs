@@ -55,12 +55,13 @@ impl Lock {
     }
 }
 
-/// What `lock.json` holds: the hashes, and the template itself, so that an adapter's folder is all that generation needs.
+/// What `lock.json` holds: the hashes, and what prompts are made by, so that an adapter's folder is all that generation needs.
 #[derive(Serialize, Deserialize)]
 struct LockFile {
     #[serde(flatten)]
     lock: Lock,
     template: TemplateText,
+    max_length: usize,
 }
 
 /// `adapter_config.json` as PEFT reads and writes it.
@@ -83,6 +84,8 @@ pub struct Adapter {
     pub lock: Lock,
     /// The template that it was trained with.
     pub template: TemplateText,
+    /// Longest sequence that it was trained on, in tokens.
+    pub max_length: usize,
     /// Of its folder's manifest.
     pub sha256: String,
     pub(crate) set: LoraSet,
@@ -98,9 +101,9 @@ impl Adapter {
         targets.dedup();
         let config = LoraConfig { rank: peft.r, alpha: peft.lora_alpha, dropout: peft.lora_dropout, targets };
         config.validate()?;
-        let LockFile { lock, template } = read_json(&folder.join(LOCK))?;
+        let LockFile { lock, template, max_length } = read_json(&folder.join(LOCK))?;
         let factors = read_factors(&folder.join(WEIGHTS), &config, &model.config, &model.llama.device)?;
-        Ok(Self { set: LoraSet { scale: config.scale(), factors }, config, lock, template, sha256 })
+        Ok(Self { set: LoraSet { scale: config.scale(), factors }, config, lock, template, max_length, sha256 })
     }
 
     /// Refuses another template, tokenizer or base model, naming both sides.
@@ -113,7 +116,7 @@ impl Adapter {
         folder: &Path,
         config: &LoraConfig,
         lock: &Lock,
-        template: &TemplateText,
+        (template, max_length): (&TemplateText, usize),
         set: &LoraSet,
     ) -> Result<String> {
         let peft = PeftConfig {
@@ -126,7 +129,7 @@ impl Adapter {
             bias: "none".to_owned(),
             base_model_name_or_path: None,
         };
-        let lock = LockFile { lock: lock.clone(), template: template.clone() };
+        let lock = LockFile { lock: lock.clone(), template: template.clone(), max_length };
         artifact::write_folder(folder, |temporary| {
             write_json(&temporary.join(CONFIG), &peft)?;
             write_json(&temporary.join(LOCK), &lock)?;

@@ -158,7 +158,8 @@ impl<'a> Trainer<'a> {
         (self.on_event)(TrainEvent::Phase("writing the adapter"));
         let folder = self.job.folder.join("adapter");
         let lock = &self.state.job.lock;
-        let sha256 = Adapter::save(&folder, &self.config.lora, lock, self.job.template.text(), &self.set)?;
+        let prompts = (self.job.template.text(), self.config.max_length);
+        let sha256 = Adapter::save(&folder, &self.config.lora, lock, prompts, &self.set)?;
         Ok(self.outcome(sha256, None))
     }
 
