@@ -1,4 +1,8 @@
-//! The server's rooms.
+//! The server's rooms: the store, the queue, the service, HTTP, and the command line.
+
+// The types of whole pages nest deeply.
+#![recursion_limit = "512"]
+
 pub mod adapter;
 pub mod cli;
 pub mod http;

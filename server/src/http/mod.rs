@@ -145,38 +145,3 @@ impl Site {
         let _ = tokio::time::timeout(DRAIN, shared.tasks.wait()).await;
     }
 }
-
-/// Serves until SIGINT or SIGTERM. `ready` gets the link that lets a person in.
-pub async fn serve(
-    service: Arc<Service>,
-    options: HttpOptions,
-    ready: impl FnOnce(&str) + Send,
-) -> Result<(), AppError> {
-    let site = Site::bind(service, &options).await?;
-    tracing::info!(address = %site.address(), "serving");
-    ready(&site.link());
-    let stop = CancellationToken::new();
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        asked_to_end().await;
-        asked.cancel();
-    });
-    site.run(stop).await;
-    Ok(())
-}
-
-async fn asked_to_end() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = interrupt.await;
-}

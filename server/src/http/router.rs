@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use app::api::OpenSharedReport;
 use app::backend::Backend;
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +15,7 @@ use axum::routing::{get, post};
 use leptos::config::LeptosOptions;
 use leptos::nonce::use_nonce;
 use leptos::prelude::{IntoView, provide_context, use_context};
+use leptos::server_fn::ServerFn;
 use leptos_axum::{LeptosRoutes, ResponseOptions, generate_route_list};
 
 use super::access::Session;
@@ -26,7 +28,7 @@ pub const SOCKET: &str = "/ws";
 pub const UPLOAD: &str = "/upload";
 /// Followed by a share link's token.
 pub const SHARED_REPORTS: &str = "/r/";
-pub const SHARED_REPORT_FUNCTION: &str = "/api/shared_report";
+pub const SHARED_REPORT_FUNCTION: &str = <OpenSharedReport as ServerFn>::PATH;
 
 #[derive(Clone)]
 struct RouterState {

@@ -30,6 +30,9 @@ impl Plan {
 pub fn one(standings: &[Standing], newest: &Newest, target: i64) -> Result<Plan, AppError> {
     let mut plan = Plan::default();
     let standing = find(standings, target)?;
+    if standing.cell.config.kind() == CellKind::Note {
+        return Err(AppError::new("invalid_setting", "A note has nothing to run.", "Run the cells around it."));
+    }
     if let Some(run) = active(newest, target) {
         return Err(AppError::new(
             "conflict",
@@ -37,10 +40,13 @@ pub fn one(standings: &[Standing], newest: &Newest, target: i64) -> Result<Plan,
             "Wait until it has finished, or stop it first.",
         ));
     }
+    let mut wanted = vec![target];
     for (_, input, _) in &standing.inputs {
-        plan.require(standings, newest, *input)?;
+        plan.require(standings, newest, *input, &mut wanted)?;
     }
-    plan.add(standing)?;
+    for standing in standings.iter().filter(|standing| wanted.contains(&standing.cell.id)) {
+        plan.add(standing)?;
+    }
     Ok(plan)
 }
 
@@ -63,19 +69,26 @@ pub fn all(standings: &[Standing], newest: &Newest) -> Result<Plan, AppError> {
 }
 
 impl Plan {
-    /// Plans an input of the target, and what it builds on in turn, unless it is there already.
-    fn require(&mut self, standings: &[Standing], newest: &Newest, cell: i64) -> Result<(), AppError> {
+    /// Finds out whether an input is there already; if not, wants it, and in turn what it builds on.
+    fn require(
+        &mut self,
+        standings: &[Standing],
+        newest: &Newest,
+        cell: i64,
+        wanted: &mut Vec<i64>,
+    ) -> Result<(), AppError> {
         let standing = find(standings, cell)?;
-        if self.sources.contains_key(&cell) || self.take_known(standing, newest)? {
+        if wanted.contains(&cell) || self.sources.contains_key(&cell) || self.take_known(standing, newest)? {
             return Ok(());
         }
         if let (CellKind::Train, Some(run)) = (standing.cell.config.kind(), newest.get(&cell)) {
             return Err(training_asks(run));
         }
         for (_, input, _) in &standing.inputs {
-            self.require(standings, newest, *input)?;
+            self.require(standings, newest, *input, wanted)?;
         }
-        self.add(standing)
+        wanted.push(cell);
+        Ok(())
     }
 
     /// Where the cell as it stands has finished, or is on its way: builds on that. False: it has to run.

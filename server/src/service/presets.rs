@@ -40,8 +40,7 @@ As in the report: rank 16, alpha 32, dropout 0.1 on q_proj and v_proj, batches o
 Where the report is silent, its trainer's defaults hold: a linear schedule without warm-up, no weight decay, \
 gradients clipped at norm 1. It used TinyLlama-1.1B in half precision; choose that model below if it is on this machine.";
 
-const SAMPLE_NOTICE: &str =
-    "Sample pairs and responses written for this project, given to the public domain (CC0).";
+const SAMPLE_NOTICE: &str = "Sample pairs and responses written for this project, given to the public domain (CC0).";
 
 pub fn cells(preset: Preset) -> Vec<CellConfig> {
     match preset {

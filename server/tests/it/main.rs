@@ -1,0 +1,11 @@
+//! The server from outside: real sockets, a data folder of its own for each test, and an executor that the test
+//! writes, or the engine itself on the smallest model there is.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod end_to_end;
+mod live;
+mod runs;
+mod shares;
+mod support;
+mod uploads;

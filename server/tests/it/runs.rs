@@ -1,0 +1,359 @@
+//! Runs from request to end: order, states, stops, faults, restarts, idempotency, the queue's limit.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use app::backend::Backend;
+use app::wire::*;
+use server::service::Service;
+use server::settings::Settings;
+use server::work::Ended;
+
+use crate::support::{cell, eventually, fake, finished_report, open, run_of, wait_for, wait_until_done};
+
+fn key(text: &str) -> String {
+    text.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_data_folder_holds_the_quick_start_once() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    let experiments = service.experiments().await.unwrap();
+    assert_eq!(experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>(), ["Quick start"]);
+    service.delete_experiment(experiments[0].id).await.unwrap();
+    drop(service);
+    assert!(open(data.path(), fake::obedient()).experiments().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_all_runs_every_cell_in_order_and_then_has_nothing_to_do() {
+    let data = tempfile::tempdir().unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&order);
+    let work: fake::Work = Arc::new(move |assignment, emit| {
+        let inputs: Vec<CellKind> = assignment.inputs.iter().map(|input| input.kind).collect();
+        assert_eq!(inputs, assignment.config.kind().inputs());
+        seen.lock().unwrap().push(assignment.config.kind());
+        Ok(fake::finish(assignment, emit))
+    });
+    let service = open(data.path(), work);
+    finished_report(&service).await;
+    use CellKind::{Data, Generate, Model, Report, Train};
+    assert_eq!(*order.lock().unwrap(), [Data, Model, Train, Generate, Report]);
+    service.run_all(1, key("")).await.unwrap();
+    assert_eq!(order.lock().unwrap().len(), 5);
+    let notebook = service.notebook(1).await.unwrap();
+    assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty() && cell.missing_input.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_setting_makes_stale_with_a_reason_and_keeps_the_runs_own_config() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    finished_report(&service).await;
+    let train = cell(&service, 1, CellKind::Train).await;
+    let CellConfig::Train(before) = train.config.clone() else { unreachable!() };
+    service
+        .save_cell(train.id, CellConfig::Train(TrainConfig { rank: before.rank + 1, ..before.clone() }))
+        .await
+        .unwrap();
+    let changed = cell(&service, 1, CellKind::Train).await;
+    let reason =
+        StaleReason::Field { field: key("rank"), was: before.rank.to_string(), now: (before.rank + 1).to_string() };
+    assert_eq!(changed.stale, [reason]);
+    assert_eq!(changed.run.unwrap().config, CellConfig::Train(before.clone()));
+    assert_eq!(cell(&service, 1, CellKind::Generate).await.stale, [StaleReason::Input { kind: CellKind::Train }]);
+    assert!(cell(&service, 1, CellKind::Data).await.stale.is_empty());
+
+    let generate = cell(&service, 1, CellKind::Generate).await.id;
+    assert_eq!(service.run_cell(generate, key("")).await.unwrap_err().code, "needs_run");
+    service.save_cell(train.id, CellConfig::Train(before)).await.unwrap();
+    assert!(cell(&service, 1, CellKind::Report).await.stale.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_runs_once() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    let first = service.create_experiment(key("Once"), Preset::QuickStart, key("k1")).await.unwrap();
+    assert_eq!(service.create_experiment(key("Once"), Preset::QuickStart, key("k1")).await.unwrap(), first);
+    assert_eq!(service.experiments().await.unwrap().len(), 2);
+
+    let data_cell = cell(&service, first, CellKind::Data).await.id;
+    service.run_cell(data_cell, key("k2")).await.unwrap();
+    let run = eventually("done", async || {
+        cell(&service, first, CellKind::Data).await.run.filter(|run| run.state == RunState::Done)
+    })
+    .await;
+    service.run_cell(data_cell, key("k2")).await.unwrap();
+    assert_eq!(cell(&service, first, CellKind::Data).await.run.unwrap().run, run.run);
+    service.run_cell(data_cell, key("k3")).await.unwrap();
+    assert_ne!(cell(&service, first, CellKind::Data).await.run.unwrap().run, run.run);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_queues_limit_nothing_is_queued() {
+    let data = tempfile::tempdir().unwrap();
+    let gate = fake::Gate::default();
+    let settings = Settings { queue_limit: 6, ..Settings::new(data.path()) };
+    let work = fake::gated(CellKind::Data, &gate);
+    let service = Service::open_with(&settings, String::new(), |_| fake::executor(work)).unwrap();
+    service.run_all(1, key("")).await.unwrap();
+    let other = service.create_experiment(key("Other"), Preset::QuickStart, key("")).await.unwrap();
+    let refused = service.run_all(other, key("")).await.unwrap_err();
+    assert_eq!(refused.code, "queue_full");
+    assert!(refused.message.contains("limit of 6"), "{}", refused.message);
+    assert!(service.notebook(other).await.unwrap().cells.iter().all(|cell| cell.run.is_none()));
+    gate.open();
+    wait_until_done(&service, 1).await;
+    service.run_all(other, key("")).await.unwrap();
+    wait_until_done(&service, other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_a_waiting_run_at_once_and_a_running_one_with_what_follows() {
+    let data = tempfile::tempdir().unwrap();
+    let gate = fake::Gate::default();
+    let service = open(data.path(), fake::gated(CellKind::Train, &gate));
+    service.run_all(1, key("")).await.unwrap();
+    let train = run_of(&service, CellKind::Train).await.run;
+    let report = run_of(&service, CellKind::Report).await.run;
+    wait_for(&service, train, RunState::Running).await;
+    service.stop_run(report, StopMode::Save).await.unwrap();
+    assert_eq!(service.run_view(report).await.unwrap().state, RunState::Stopped);
+    assert_eq!(service.stop_run(report, StopMode::Save).await.unwrap_err().code, "conflict");
+    service.stop_run(train, StopMode::Save).await.unwrap();
+    let view = wait_for(&service, train, RunState::Stopped).await;
+    assert_eq!(view.error, None);
+    let generate = run_of(&service, CellKind::Generate).await.run;
+    let follower = wait_for(&service, generate, RunState::Stopped).await;
+    assert!(follower.error.unwrap().message.contains("train run"));
+    // One terminal state each, at the end of the log.
+    for run in [train, generate, report] {
+        let events = service.events(run, 0, 1_000).unwrap();
+        let over = events
+            .iter()
+            .filter(|event| matches!(event.event, RunEvent::State { state, .. } if state.is_over()))
+            .count();
+        assert_eq!(over, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_one_run_fails_it_and_what_needs_it_and_nothing_else() {
+    let data = tempfile::tempdir().unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let work: fake::Work = Arc::new(move |assignment, emit| {
+        if assignment.config.kind() == CellKind::Train && counted.fetch_add(1, Ordering::SeqCst) == 0 {
+            panic!("deliberate");
+        }
+        Ok(fake::finish(assignment, emit))
+    });
+    let service = open(data.path(), work);
+    service.run_all(1, key("")).await.unwrap();
+    let report = run_of(&service, CellKind::Report).await.run;
+    let report = wait_for(&service, report, RunState::Failed).await;
+    assert_eq!(report.error.unwrap().code, "needs_run");
+    let train = run_of(&service, CellKind::Train).await;
+    assert_eq!(train.state, RunState::Failed);
+    assert!(train.error.unwrap().message.contains("deliberate"));
+    assert_eq!(run_of(&service, CellKind::Model).await.state, RunState::Done);
+
+    service.run_all(1, key("")).await.unwrap();
+    wait_until_done(&service, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_work_reaches_the_page_as_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let error = AppError::new("malformed_file", "line 3 is not JSON", "Repair the file.");
+    let given = error.clone();
+    let service = open(data.path(), Arc::new(move |_, _| Err(given.clone())));
+    let data_cell = cell(&service, 1, CellKind::Data).await.id;
+    service.run_cell(data_cell, key("")).await.unwrap();
+    let run = run_of(&service, CellKind::Data).await.run;
+    assert_eq!(wait_for(&service, run, RunState::Failed).await.error, Some(error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_runs_that_were_under_way_are_interrupted_and_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    let work: fake::Work = Arc::new(|assignment, emit| {
+        if assignment.config.kind() == CellKind::Generate {
+            emit(RunEvent::Pair { pair: fake::pair(0) });
+            emit(RunEvent::Pair { pair: fake::pair(1) });
+            // Until the end of the test's process, as if this one had been killed here.
+            loop {
+                std::thread::park();
+            }
+        }
+        Ok(fake::finish(assignment, emit))
+    });
+    let killed = open(data.path(), work);
+    killed.run_all(1, key("")).await.unwrap();
+    let run = run_of(&killed, CellKind::Generate).await.run;
+    eventually("two pairs", async || killed.run_view(run).await.ok().filter(|view| view.pairs.len() == 2)).await;
+    assert!(
+        Service::open_with(&Settings::new(data.path()), String::new(), |_| fake::executor(fake::obedient())).is_err()
+    );
+    drop(killed);
+
+    let before = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&before);
+    let service = open(
+        data.path(),
+        Arc::new(move |assignment, emit| {
+            if assignment.config.kind() == CellKind::Generate {
+                counted.store(assignment.done_pairs.len() as u32, Ordering::SeqCst);
+            }
+            Ok(fake::finish(assignment, emit))
+        }),
+    );
+    let view = run_of(&service, CellKind::Generate).await;
+    assert_eq!((view.state, view.pairs.len()), (RunState::Interrupted, 2));
+    assert!(view.error.unwrap().message.contains("under way"));
+    assert_eq!(run_of(&service, CellKind::Report).await.state, RunState::Interrupted);
+    assert_eq!(run_of(&service, CellKind::Train).await.state, RunState::Done);
+
+    service.resume_run(run, key("")).await.unwrap();
+    wait_for(&service, run, RunState::Done).await;
+    assert_eq!(before.load(Ordering::SeqCst), 2);
+    service.run_all(1, key("")).await.unwrap();
+    wait_until_done(&service, 1).await;
+    assert_eq!(run_of(&service, CellKind::Generate).await.run, run);
+    let numbers: Vec<u64> = service.events(run, 0, 1_000).unwrap().iter().map(|event| event.seq).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_newest_run_that_ended_early_can_be_resumed() {
+    let data = tempfile::tempdir().unwrap();
+    let gate = fake::Gate::default();
+    let service = open(data.path(), fake::gated(CellKind::Train, &gate));
+    service.run_all(1, key("")).await.unwrap();
+    let train = cell(&service, 1, CellKind::Train).await;
+    let (train, first) = (train.id, train.run.unwrap().run);
+    wait_for(&service, first, RunState::Running).await;
+    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, "conflict");
+    service.stop_run(first, StopMode::Discard).await.unwrap();
+    wait_for(&service, first, RunState::Stopped).await;
+    let generate = run_of(&service, CellKind::Generate).await.run;
+    wait_for(&service, generate, RunState::Stopped).await;
+    assert_eq!(service.resume_run(generate, key("")).await.unwrap_err().code, "needs_run");
+    gate.open();
+    service.run_cell(train, key("")).await.unwrap();
+    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, "conflict");
+    assert_eq!(service.resume_run(999, key("")).await.unwrap_err().code, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_in_use_cannot_be_deleted_and_deleting_takes_the_artifacts() {
+    let data = tempfile::tempdir().unwrap();
+    let gate = fake::Gate::default();
+    let service = open(data.path(), fake::gated(CellKind::Train, &gate));
+    service.run_all(1, key("")).await.unwrap();
+    let train = run_of(&service, CellKind::Train).await.run;
+    wait_for(&service, train, RunState::Running).await;
+    for kind in [CellKind::Data, CellKind::Train, CellKind::Report] {
+        let id = cell(&service, 1, kind).await.id;
+        assert_eq!(service.delete_cell(id).await.unwrap_err().code, "conflict");
+    }
+    assert_eq!(service.delete_experiment(1).await.unwrap_err().code, "conflict");
+    gate.open();
+    wait_until_done(&service, 1).await;
+    let folder = service.run_folder(train);
+    assert!(folder.is_dir());
+    service.delete_cell(cell(&service, 1, CellKind::Train).await.id).await.unwrap();
+    assert!(!folder.exists());
+    assert_eq!(cell(&service, 1, CellKind::Generate).await.missing_input, Some(CellKind::Train));
+    service.delete_experiment(1).await.unwrap();
+    assert_eq!(std::fs::read_dir(data.path().join("runs")).unwrap().count(), 0);
+    assert_eq!(service.notebook(1).await.unwrap_err().code, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_are_paged_filtered_and_sorted() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    finished_report(&service).await;
+    let run = run_of(&service, CellKind::Generate).await.run;
+    let check = async |query: PairsQuery, total: u64, rows: &[u32]| {
+        let page = service.pairs(PairsQuery { run, ..query }).await.unwrap();
+        assert_eq!((page.total, page.pairs.iter().map(|pair| pair.index).collect::<Vec<_>>()), (total, rows.to_vec()));
+    };
+    check(PairsQuery { limit: 3, offset: 2, ..Default::default() }, 7, &[2, 3, 4]).await;
+    check(PairsQuery { tag: key("echo"), ..Default::default() }, 3, &[1, 3, 5]).await;
+    check(PairsQuery { tag: key("none"), ..Default::default() }, 4, &[0, 2, 4, 6]).await;
+    check(PairsQuery { tag: key("ech"), ..Default::default() }, 0, &[]).await;
+    check(PairsQuery { text: key("ÄRGER"), limit: 1, ..Default::default() }, 7, &[0]).await;
+    check(PairsQuery { text: key("number 4"), ..Default::default() }, 1, &[4]).await;
+    check(PairsQuery { text: key("%' OR 1=1 --"), ..Default::default() }, 0, &[]).await;
+    check(PairsQuery { sort: PairSort::RougeDescending, limit: 4, ..Default::default() }, 7, &[2, 1, 0, 3]).await;
+    check(PairsQuery { sort: PairSort::CopiedDescending, limit: 2, ..Default::default() }, 7, &[6, 5]).await;
+    check(PairsQuery { sort: PairSort::LengthDescending, limit: 2, ..Default::default() }, 7, &[0, 1]).await;
+    assert_eq!(service.pairs(PairsQuery { run: 999, ..Default::default() }).await.unwrap_err().code, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_work_says_about_its_own_state_is_not_believed() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(
+        data.path(),
+        Arc::new(|assignment, emit| {
+            emit(RunEvent::State { state: RunState::Failed, error: None });
+            emit(RunEvent::Output { output: fake::output(CellKind::Model) });
+            Ok(Ended::Done(fake::output(assignment.config.kind())))
+        }),
+    );
+    let data_cell = cell(&service, 1, CellKind::Data).await.id;
+    service.run_cell(data_cell, key("")).await.unwrap();
+    let run = run_of(&service, CellKind::Data).await.run;
+    let view = wait_for(&service, run, RunState::Done).await;
+    assert_eq!(view.output, Some(fake::output(CellKind::Data)));
+    assert_eq!(service.events(run, 0, 100).unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_are_added_moved_and_saved_within_limits() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    let empty = service.create_experiment(key(" Mine \n"), Preset::Empty, key("")).await.unwrap();
+    assert_eq!(service.notebook(empty).await.unwrap().name, "Mine");
+    service.add_cell(empty, CellKind::Train, 0).await.unwrap();
+    service.add_cell(empty, CellKind::Data, 0).await.unwrap();
+    let notebook = service.add_cell(empty, CellKind::Model, 99).await.unwrap();
+    let kinds = |notebook: &Notebook| notebook.cells.iter().map(|cell| cell.config.kind()).collect::<Vec<_>>();
+    assert_eq!(kinds(&notebook), [CellKind::Data, CellKind::Train, CellKind::Model]);
+    let train = &notebook.cells[1];
+    assert_eq!(train.missing_input, Some(CellKind::Model));
+    assert_eq!(service.run_cell(train.id, key("")).await.unwrap_err().code, "conflict");
+    let moved = service.move_cell(notebook.cells[2].id, 0).await.unwrap();
+    assert_eq!(kinds(&moved), [CellKind::Model, CellKind::Data, CellKind::Train]);
+    assert_eq!(moved.cells[2].missing_input, None);
+
+    let wrong = service.save_cell(train.id, CellConfig::default_of(CellKind::Note)).await.unwrap_err();
+    assert_eq!(wrong.code, "invalid_setting");
+    let note = service.add_cell(empty, CellKind::Note, 0).await.unwrap().cells[0].id;
+    let long = CellConfig::Note(NoteConfig { text: "x".repeat(300_000) });
+    assert_eq!(service.save_cell(note, long).await.unwrap_err().code, "too_large");
+    assert_eq!(service.run_cell(note, key("")).await.unwrap_err().code, "invalid_setting");
+    for name in ["", "  ", &"x".repeat(300)] {
+        assert_eq!(service.rename_experiment(empty, key(name)).await.unwrap_err().code, "invalid_setting");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_preset_is_whole() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    for preset in [Preset::QuickStart, Preset::SeedRecipe] {
+        let experiment = service.create_experiment(key("A preset"), preset, key("")).await.unwrap();
+        let notebook = service.notebook(experiment).await.unwrap();
+        assert_eq!(notebook.cells.len(), 6);
+        assert!(notebook.cells.iter().all(|cell| cell.missing_input.is_none()));
+        service.run_all(experiment, key("")).await.unwrap();
+        wait_until_done(&service, experiment).await;
+    }
+}
