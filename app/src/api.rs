@@ -17,7 +17,11 @@ use crate::wire::*;
 #[cfg(feature = "ssr")]
 fn backend() -> Result<Arc<dyn Backend>, AppError> {
     use_context::<Arc<dyn Backend>>().ok_or_else(|| {
-        AppError::new("internal", "The page was rendered without its server.", "Restart the server and reload the page.")
+        AppError::new(
+            "internal",
+            "The page was rendered without its server.",
+            "Restart the server and reload the page.",
+        )
     })
 }
 

@@ -37,13 +37,14 @@ pub fn App() -> impl IntoView {
             </Routes>
         </Router>
     }
+    .into_any()
 }
 
 /// Takes over the page that the server rendered.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
-    mount::hydrate_body(App);
+    hydrate_body(App);
     if let Some(root) = document().document_element() {
         let _ = root.set_attribute("data-hydrated", "");
     }

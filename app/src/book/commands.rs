@@ -160,12 +160,7 @@ impl Book {
         });
     }
 
-    fn answer(
-        self,
-        error: RwSignal<Option<AppError>>,
-        request: u64,
-        answer: Result<crate::wire::Notebook, AppError>,
-    ) {
+    fn answer(self, error: RwSignal<Option<AppError>>, request: u64, answer: Result<crate::wire::Notebook, AppError>) {
         match answer {
             Ok(notebook) => {
                 error.try_set(None);

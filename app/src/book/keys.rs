@@ -16,7 +16,8 @@ pub fn listen(book: Book, help: RwSignal<bool>) {
 
 fn press(book: Book, help: RwSignal<bool>, event: &KeyboardEvent) {
     let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
-    let is_in = |selector: &str| target.as_ref().is_some_and(|element| matches!(element.closest(selector), Ok(Some(_))));
+    let is_in =
+        |selector: &str| target.as_ref().is_some_and(|element| matches!(element.closest(selector), Ok(Some(_))));
     if event.default_prevented() || event.is_composing() || is_in("dialog") {
         return;
     }

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::files::file_field;
 use super::form::{Choices, Form, Input, from_spelling, number, optional, put, show, spelling};
 use crate::components::chart::histogram;
-use crate::components::facts::{counts, facts, hash, noted, fact};
+use crate::components::facts::{counts, fact, facts, hash, noted};
 use crate::components::format::{counted, whole};
 use crate::wire::{DataConfig, DataOutput, MalformedRow, PairText};
 
@@ -49,9 +49,10 @@ pub fn brief(config: &DataConfig) -> String {
     format!("{}{most}, {} % held out", config.file, config.validation_fraction * 100.0)
 }
 
-pub fn output(output: DataOutput) -> impl IntoView {
+pub fn output(output: DataOutput) -> AnyView {
     let summary = summary(&output);
-    let DataOutput { dropped, malformed, malformed_count, examples, instruction_lengths, response_lengths, .. } = output;
+    let DataOutput { dropped, malformed, malformed_count, examples, instruction_lengths, response_lengths, .. } =
+        output;
     let dropped = dropped.into_iter().filter(|count| count.count > 0).collect::<Vec<_>>();
     view! {
         {summary}
@@ -63,10 +64,11 @@ pub fn output(output: DataOutput) -> impl IntoView {
         </div>
         {pair_examples(examples)}
     }
+    .into_any()
 }
 
 /// The figures alone, for the report too.
-pub fn summary(output: &DataOutput) -> impl IntoView + use<> {
+pub fn summary(output: &DataOutput) -> AnyView {
     view! {
         {facts(vec![
             noted("Rows", whole(output.rows), "lines or entries read"),
@@ -80,10 +82,11 @@ pub fn summary(output: &DataOutput) -> impl IntoView + use<> {
         ])}
         <p class="note">"sha256 of the file " {hash(output.sha256.clone())}</p>
     }
+    .into_any()
 }
 
-fn malformed_rows(count: u64, rows: Vec<MalformedRow>) -> impl IntoView {
-    (count > 0).then(|| {
+fn malformed_rows(count: u64, rows: Vec<MalformedRow>) -> AnyView {
+    let shown = (count > 0).then(|| {
         let more = count.saturating_sub(rows.len() as u64);
         let rows = rows
             .into_iter()
@@ -103,11 +106,12 @@ fn malformed_rows(count: u64, rows: Vec<MalformedRow>) -> impl IntoView {
                 {(more > 0).then(|| view! { <p class="note">{format!("and {} more", whole(more))}</p> })}
             </details>
         }
-    })
+    });
+    shown.into_any()
 }
 
-fn pair_examples(examples: Vec<PairText>) -> impl IntoView {
-    (!examples.is_empty()).then(|| {
+fn pair_examples(examples: Vec<PairText>) -> AnyView {
+    let shown = (!examples.is_empty()).then(|| {
         let items = examples
             .into_iter()
             .map(|pair| {
@@ -120,7 +124,8 @@ fn pair_examples(examples: Vec<PairText>) -> impl IntoView {
             })
             .collect_view();
         view! { <details><summary>"Examples"</summary>{items}</details> }
-    })
+    });
+    shown.into_any()
 }
 
 #[cfg(all(test, feature = "ssr"))]

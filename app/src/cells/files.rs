@@ -20,7 +20,12 @@ enum Upload {
 }
 
 /// A choice among the files, and an upload beside it. An upload becomes the choice.
-pub fn file_field<T: Part>(form: Form<T>, help: &'static str, get: fn(&T) -> String, set: fn(&mut T, String)) -> AnyView {
+pub fn file_field<T: Part>(
+    form: Form<T>,
+    help: &'static str,
+    get: fn(&T) -> String,
+    set: fn(&mut T, String),
+) -> AnyView {
     let id = format!("cell-{}-file", form.cell.id);
     let (help_id, upload_id) = (format!("{id}-help"), format!("{id}-upload"));
     let value = form.value(get);
@@ -29,7 +34,12 @@ pub fn file_field<T: Part>(form: Form<T>, help: &'static str, get: fn(&T) -> Str
         let chosen = value.get();
         let mut files = form.book.files.get();
         if files.iter().all(|file| file.id != chosen) {
-            files.push(DataFile { id: chosen.clone(), name: format!("{chosen} (not here)"), size_bytes: 0, added_ms: 0 });
+            files.push(DataFile {
+                id: chosen.clone(),
+                name: format!("{chosen} (not here)"),
+                size_bytes: 0,
+                added_ms: 0,
+            });
         }
         files
             .into_iter()
@@ -86,7 +96,13 @@ pub fn file_field<T: Part>(form: Form<T>, help: &'static str, get: fn(&T) -> Str
 /// Sends a file and says how far it is. XMLHttpRequest, since `fetch` tells no progress of uploads.
 fn send(file: &File, upload: RwSignal<Upload>, done: Callback<DataFile>) {
     let name = file.name();
-    let no_answer = || AppError::new("connection", "The file did not arrive: the connection broke.", "Check that the server runs, then choose the file again.");
+    let no_answer = || {
+        AppError::new(
+            "connection",
+            "The file did not arrive: the connection broke.",
+            "Check that the server runs, then choose the file again.",
+        )
+    };
     let Ok(request) = XmlHttpRequest::new() else { return upload.set(Upload::Failed(no_answer())) };
     upload.set(Upload::Sending(name.clone(), 0));
     let shown = name.clone();
@@ -107,8 +123,16 @@ fn send(file: &File, upload: RwSignal<Upload>, done: Callback<DataFile>) {
                 let status = answer.status().unwrap_or(0);
                 let error = serde_json::from_str(&text).unwrap_or_else(|_| match status {
                     0 => no_answer(),
-                    413 => AppError::new("too_large", "The server does not take files of this size.", "Split the file, or pack it as .gz."),
-                    _ => AppError::new("internal", format!("The server refused the file (status {status})."), "See the server's log."),
+                    413 => AppError::new(
+                        "too_large",
+                        "The server does not take files of this size.",
+                        "Split the file, or pack it as .gz.",
+                    ),
+                    _ => AppError::new(
+                        "internal",
+                        format!("The server refused the file (status {status})."),
+                        "See the server's log.",
+                    ),
                 });
                 upload.try_set(Upload::Failed(error));
             }

@@ -193,7 +193,8 @@ pub fn spelling(value: &impl serde::Serialize) -> String {
 }
 
 pub fn from_spelling<E: serde::de::DeserializeOwned>(text: &str) -> Result<E, String> {
-    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| format!("“{text}” is not a choice here."))
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| format!("“{text}” is not a choice here."))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ pub fn CellView(book: Book, cell: CellState, #[prop(into)] position: Signal<usiz
             {body}
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -64,6 +65,7 @@ fn Tools(book: Book, cell: CellState, position: Signal<usize>) -> impl IntoView 
         </div>
         <Confirm open=deleting title=format!("Delete the {} cell?", cell.kind.as_str()) text=question.to_owned() action="Delete" on_confirm=delete/>
     }
+    .into_any()
 }
 
 /// Run, stop or resume: what fits the state.
@@ -79,7 +81,8 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
             book.resume(cell, run);
         }
     };
-    let buttons = move || match state.get() {
+    let buttons = move || {
+        match state.get() {
         Some(RunState::Queued | RunState::Running) => {
             view! { <button type="button" on:click=move |_| stopping.set(true)>"Stop"</button> }.into_any()
         }
@@ -91,6 +94,7 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
         }
         .into_any(),
         _ => view! { <button type="button" class="primary" prop:disabled=move || cell.busy.get() on:click=run>"Run"</button> }.into_any(),
+    }
     };
     view! {
         {buttons}
@@ -99,6 +103,7 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
             text="The training above this cell no longer matches its settings or its inputs, so it runs first. That can take long; its last adapter is replaced as this notebook's newest.".to_owned()
             on_confirm=Callback::new(move |()| book.run(cell))/>
     }
+    .into_any()
 }
 
 /// Whether running this cell first repeats a training that was done: that is worth a question.
@@ -107,7 +112,12 @@ fn trains_again(book: Book, cell: CellState) -> bool {
         return false;
     }
     let above = book.cells.with_untracked(|cells| {
-        cells.iter().take_while(|other| other.id != cell.id).filter(|other| other.kind == CellKind::Train).last().copied()
+        cells
+            .iter()
+            .take_while(|other| other.id != cell.id)
+            .filter(|other| other.kind == CellKind::Train)
+            .last()
+            .copied()
     });
     above.is_some_and(|train| {
         train.run.with_untracked(Option::is_some) && train.stale.with_untracked(|stale| !stale.is_empty())
@@ -127,34 +137,38 @@ fn ordinary(book: Book, cell: CellState) -> AnyView {
     .into_any()
 }
 
-fn stale_reasons(cell: CellState) -> impl IntoView {
+fn stale_reasons(cell: CellState) -> AnyView {
     let reason = |reason: StaleReason| match reason {
         StaleReason::Field { field, was, now } => {
             view! { <li><code>{field}</code> ": " {was} " -> " {now}</li> }.into_any()
         }
         StaleReason::Input { kind } => view! { <li>{kind_title(kind)} " was changed or run again"</li> }.into_any(),
     };
-    move || {
+    let shown = move || {
         let reasons = cell.stale.get();
-        (!reasons.is_empty()).then(|| view! {
-            <div class="stale">
-                <p>"Stale: what is shown was made before this changed."</p>
-                <ul>{reasons.into_iter().map(reason).collect_view()}</ul>
-            </div>
+        (!reasons.is_empty()).then(|| {
+            view! {
+                <div class="stale">
+                    <p>"Stale: what is shown was made before this changed."</p>
+                    <ul>{reasons.into_iter().map(reason).collect_view()}</ul>
+                </div>
+            }
         })
-    }
+    };
+    shown.into_any()
 }
 
-fn missing_input(cell: CellState) -> impl IntoView {
-    move || {
+fn missing_input(cell: CellState) -> AnyView {
+    let shown = move || {
         cell.missing_input.get().map(|kind| view! {
             <p class="missing">{format!("It needs a {} cell above it: add one below and move it up.", kind_title(kind).to_lowercase())}</p>
         })
-    }
+    };
+    shown.into_any()
 }
 
 /// The form; open until the cell has run.
-fn settings(book: Book, cell: CellState) -> impl IntoView {
+fn settings(book: Book, cell: CellState) -> AnyView {
     let open = RwSignal::new(cell.run.with_untracked(Option::is_none));
     let run = cell.part(|run| run.run);
     Effect::new(move |before: Option<Option<i64>>| {
@@ -191,9 +205,10 @@ fn settings(book: Book, cell: CellState) -> impl IntoView {
             <div class="fields">{form}</div>
         </details>
     }
+    .into_any()
 }
 
-fn run_error(cell: CellState) -> impl IntoView {
+fn run_error(cell: CellState) -> AnyView {
     let error = cell.part(|run| run.error.clone());
     let interrupted = cell.part(|run| run.state == RunState::Interrupted && run.error.is_none());
     let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
@@ -209,6 +224,7 @@ fn run_error(cell: CellState) -> impl IntoView {
             </p>
         })}
     }
+    .into_any()
 }
 
 fn output(cell: CellState) -> AnyView {
@@ -229,23 +245,26 @@ fn output(cell: CellState) -> AnyView {
 }
 
 /// The settings that the shown run had, whatever the form holds by now.
-fn used_settings(cell: CellState) -> impl IntoView {
+fn used_settings(cell: CellState) -> AnyView {
     let used = cell.part(|run| run.config.clone());
-    move || {
-        used.get().map(|config| view! {
-            <details class="used">
-                <summary>"Settings of this run"</summary>
-                {settings_table("As this run had them", &config)}
-            </details>
+    let shown = move || {
+        used.get().map(|config| {
+            view! {
+                <details class="used">
+                    <summary>"Settings of this run"</summary>
+                    {settings_table("As this run had them", &config)}
+                </details>
+            }
         })
-    }
+    };
+    shown.into_any()
 }
 
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
     use crate::api::NotebookPage;
-    use crate::wire::{Cell, Notebook, NoteConfig, ReportConfig, RunView, SystemInfo, TrainConfig};
+    use crate::wire::{Cell, NoteConfig, Notebook, ReportConfig, RunView, SystemInfo, TrainConfig};
 
     const HOSTILE: &str = "</textarea></title><script>alert(1)</script><img src=x onerror=alert(1)>";
 
@@ -288,13 +307,19 @@ mod tests {
         let mut train = TrainConfig::default();
         train.template.prompt = HOSTILE.to_owned();
         train.template.end = format!("\"{HOSTILE}");
-        let report = ReportConfig { title: HOSTILE.to_owned(), summary: HOSTILE.to_owned(), data_notice: HOSTILE.to_owned() };
+        let report =
+            ReportConfig { title: HOSTILE.to_owned(), summary: HOSTILE.to_owned(), data_notice: HOSTILE.to_owned() };
         let mut stale = cell(3, CellConfig::Report(report));
-        stale.stale = vec![StaleReason::Field { field: HOSTILE.to_owned(), was: HOSTILE.to_owned(), now: HOSTILE.to_owned() }];
+        stale.stale =
+            vec![StaleReason::Field { field: HOSTILE.to_owned(), was: HOSTILE.to_owned(), now: HOSTILE.to_owned() }];
         let note = cell(1, CellConfig::Note(NoteConfig { text: HOSTILE.to_owned() }));
         let html = render(vec![note, cell(2, CellConfig::Train(train)), stale]);
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
-        assert_eq!(html.matches("<textarea").count(), html.matches("></textarea>").count(), "no text within fields: {html}");
+        assert_eq!(
+            html.matches("<textarea").count(),
+            html.matches("></textarea>").count(),
+            "no text within fields: {html}"
+        );
     }
 
     #[test]

@@ -50,11 +50,12 @@ pub fn form(form: Form<GenerateConfig>) -> AnyView {
 
 pub fn brief(config: &GenerateConfig) -> String {
     let rows = config.limit.map_or_else(|| "all rows".to_owned(), |limit| format!("first {limit} rows"));
-    let way = if config.temperature == 0.0 { "greedy".to_owned() } else { format!("temperature {}", config.temperature) };
+    let way =
+        if config.temperature == 0.0 { "greedy".to_owned() } else { format!("temperature {}", config.temperature) };
     format!("{}, {rows}, {way}, at most {} new tokens, seed {}", config.file, config.max_new_tokens, config.seed)
 }
 
-pub fn live(cell: CellState) -> impl IntoView {
+pub fn live(cell: CellState) -> AnyView {
     let speed = cell.part(|run| (!run.state.is_over() && run.tokens_per_s > 0.0).then_some(run.tokens_per_s));
     let writing = cell.part(|run| run.writing.keys().copied().collect::<Vec<_>>());
     let output = cell.part(|run| run.output.clone());
@@ -89,6 +90,7 @@ pub fn live(cell: CellState) -> impl IntoView {
             _ => ().into_any(),
         }}
     }
+    .into_any()
 }
 
 /// While the run goes: its newest pairs. After it, and for every filter: pages from the server.
@@ -137,10 +139,10 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
                 0 => "No pair fits.".to_owned(),
                 shown => format!("{} to {} of {}", from + 1, from + shown, counted(found.total, "pair")),
             };
-            pair_table(found.pairs, caption).into_any()
+            pair_table(&found.pairs, caption).into_any()
         }
         None => newest.with(|pairs| {
-            let pairs = pairs.clone().unwrap_or_default();
+            let pairs = pairs.as_deref().unwrap_or_default();
             let caption = format!("The newest {}", counted(pairs.len() as u64, "finished pair"));
             pair_table(pairs, caption).into_any()
         }),
@@ -149,9 +151,11 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
         let total = page.with(|page| page.as_ref().map_or(0, |page| page.total));
         query.with(|query| u64::from(query.offset + PAGE) >= total)
     };
-    let turn = move |by: i64| query.update(|query| {
-        query.offset = (i64::from(query.offset) + by * i64::from(PAGE)).max(0) as u32;
-    });
+    let turn = move |by: i64| {
+        query.update(|query| {
+            query.offset = (i64::from(query.offset) + by * i64::from(PAGE)).max(0) as u32;
+        })
+    };
     let search = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let text = typed.get_untracked();
@@ -190,4 +194,5 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
             </div>
         </section>
     }
+    .into_any()
 }

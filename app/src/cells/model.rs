@@ -42,7 +42,7 @@ pub fn brief(config: &ModelConfig) -> String {
     config.model.clone()
 }
 
-pub fn output(output: ModelOutput) -> impl IntoView {
+pub fn output(output: ModelOutput) -> AnyView {
     let heads = format!("{} for queries, {} for keys and values", output.heads, output.kv_heads);
     view! {
         {facts(vec![
@@ -61,4 +61,5 @@ pub fn output(output: ModelOutput) -> impl IntoView {
         ])}
         <p class="note">"sha256 of the weights " {hash(output.sha256)} ", of the tokenizer " {hash(output.tokenizer_sha256)}</p>
     }
+    .into_any()
 }

@@ -7,18 +7,20 @@ use crate::components::format::{clock, whole};
 use crate::wire::RunState;
 
 /// Running time, each second; nothing on the server, which has no clock to agree on.
-pub fn timer(book: Book, cell: CellState) -> impl IntoView {
+pub fn timer(book: Book, cell: CellState) -> AnyView {
     let times = cell.part(|run| (run.state, run.started_ms, run.ended_ms));
-    move || match times.get()? {
+    let shown = move || match times.get()? {
         (state, Some(started), ended) => {
             let until = if state.is_over() { ended } else { book.now.get() };
-            until.map(|until| view! { <span class="timer" title="time since the start">{clock(until - started)}</span> })
+            until
+                .map(|until| view! { <span class="timer" title="time since the start">{clock(until - started)}</span> })
         }
         _ => None,
-    }
+    };
+    shown.into_any()
 }
 
-pub fn progress(cell: CellState) -> impl IntoView {
+pub fn progress(cell: CellState) -> AnyView {
     let phase = cell.part(|run| if run.state.is_over() { String::new() } else { run.phase.clone() });
     let state = cell.part(|run| run.state);
     let part = cell.part(|run| if run.state.is_over() { None } else { run.progress });
@@ -37,4 +39,5 @@ pub fn progress(cell: CellState) -> impl IntoView {
             </p>
         })}
     }
+    .into_any()
 }

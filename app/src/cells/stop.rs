@@ -30,6 +30,7 @@ pub fn StopDialog(book: Book, cell: CellState, open: RwSignal<bool>) -> impl Int
             </div>
         </Dialog>
     }
+    .into_any()
 }
 
 fn consequences(kind: CellKind, run: &RunView) -> String {

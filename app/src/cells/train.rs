@@ -7,7 +7,10 @@ use crate::book::CellState;
 use crate::components::chart::LossChart;
 use crate::components::facts::{fact, facts, hash, noted};
 use crate::components::format::{bytes, counted, figure, percent, seconds, whole};
-use crate::wire::{CellOutput, LossOn, MaskedToken, Projection, SampleText, StepPoint, TargetIntegrity, TrainConfig, TrainOutput, Truncation};
+use crate::wire::{
+    CellOutput, LossOn, MaskedToken, Projection, SampleText, StepPoint, TargetIntegrity, TrainConfig, TrainOutput,
+    Truncation,
+};
 
 const SCHEDULES: Choices = &[("constant", "constant"), ("linear", "linear to zero"), ("cosine", "cosine to zero")];
 const LOSS_ON: Choices = &[("target", "the instruction and its end marker"), ("all", "every token (as in 2024)")];
@@ -89,7 +92,7 @@ fn holding(slot: &mut String, text: &str, place: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn projections(form: Form<TrainConfig>) -> impl IntoView {
+fn projections(form: Form<TrainConfig>) -> AnyView {
     let boxes = Projection::ALL
         .into_iter()
         .map(|projection| {
@@ -123,6 +126,7 @@ fn projections(form: Form<TrainConfig>) -> impl IntoView {
             <small>"At least one; q_proj and v_proj are the recipe's."</small>
         </fieldset>
     }
+    .into_any()
 }
 
 pub fn brief(config: &TrainConfig) -> String {
@@ -136,11 +140,16 @@ pub fn brief(config: &TrainConfig) -> String {
         (_, Truncation::Right) => ", cut on the right",
         _ => "",
     };
-    format!("{length}, rank {}, learning rate {}, {} pairs a step{faults}", config.rank, config.learning_rate, config.batch_size * config.accumulation)
+    format!(
+        "{length}, rank {}, learning rate {}, {} pairs a step{faults}",
+        config.rank,
+        config.learning_rate,
+        config.batch_size * config.accumulation
+    )
 }
 
 /// All that a run shows, from its first step on.
-pub fn live(cell: CellState) -> impl IntoView {
+pub fn live(cell: CellState) -> AnyView {
     let steps = cell.part(|run| run.steps.clone());
     let evaluations = cell.part(|run| run.evaluations.clone());
     let last = cell.part(|run| (run.last_step, run.state.is_over()));
@@ -168,9 +177,10 @@ pub fn live(cell: CellState) -> impl IntoView {
             view! { <details><summary>{counted(marks.len() as u64, "checkpoint")}</summary><ul class="inline">{list}</ul></details> }
         })}
     }
+    .into_any()
 }
 
-fn figures(step: StepPoint, over: bool) -> impl IntoView {
+fn figures(step: StepPoint, over: bool) -> AnyView {
     let share = f64::from(step.step) / f64::from(step.steps.max(1));
     let left = if over { "–".to_owned() } else { seconds(step.eta_s) };
     facts(vec![
@@ -187,7 +197,7 @@ fn figures(step: StepPoint, over: bool) -> impl IntoView {
 }
 
 /// The figures of a finished run, for the report too.
-pub fn result(output: TrainOutput) -> impl IntoView {
+pub fn result(output: TrainOutput) -> AnyView {
     let validation = match (output.validation_loss_before, output.validation_loss) {
         (Some(before), Some(after)) => format!("{} → {}", figure(before), figure(after)),
         (None, Some(after)) => figure(after),
@@ -207,6 +217,7 @@ pub fn result(output: TrainOutput) -> impl IntoView {
         ])}
         <p class="note">"sha256 of the adapter " {hash(output.adapter_sha256)} ", of the template " {hash(output.template_sha256)}</p>
     }
+    .into_any()
 }
 
 /// What encoding did to the targets, in one sentence.
@@ -230,10 +241,11 @@ pub fn integrity_sentence(of: &TargetIntegrity) -> String {
     )
 }
 
-fn integrity_block(integrity: TargetIntegrity) -> impl IntoView {
+fn integrity_block(integrity: TargetIntegrity) -> AnyView {
     let sentence = integrity_sentence(&integrity);
     let harmed = integrity.targets_cut + integrity.targets_lost > 0;
-    let examples = integrity.examples.into_iter().map(|tokens| view! { <p class="tokens">{masked(tokens)}</p> }).collect_view();
+    let examples =
+        integrity.examples.into_iter().map(|tokens| view! { <p class="tokens">{masked(tokens)}</p> }).collect_view();
     view! {
         <section class="integrity" class:harmed=harmed aria-label="Target integrity">
             <p><strong>"Targets. "</strong>{sentence}</p>
@@ -243,9 +255,10 @@ fn integrity_block(integrity: TargetIntegrity) -> impl IntoView {
             </details>
         </section>
     }
+    .into_any()
 }
 
-fn masked(tokens: Vec<MaskedToken>) -> impl IntoView {
+fn masked(tokens: Vec<MaskedToken>) -> AnyView {
     // Neighbours of one kind stand in one element: pages stay small.
     let mut runs = Vec::<(bool, String)>::new();
     for token in tokens {
@@ -260,9 +273,10 @@ fn masked(tokens: Vec<MaskedToken>) -> impl IntoView {
             false => view! { <span>{text}</span> }.into_any(),
         })
         .collect_view()
+        .into_any()
 }
 
-fn sample_texts(samples: &[SampleText]) -> impl IntoView + use<> {
+fn sample_texts(samples: &[SampleText]) -> AnyView {
     let mut indices = samples.iter().map(|sample| sample.index).collect::<Vec<_>>();
     indices.sort_unstable();
     indices.dedup();
@@ -288,6 +302,7 @@ fn sample_texts(samples: &[SampleText]) -> impl IntoView + use<> {
         })
         .collect_view();
     view! { <section class="sample-block" aria-label="Samples"><h3>"Samples over the steps"</h3>{blocks}</section> }
+        .into_any()
 }
 
 #[cfg(test)]
@@ -296,7 +311,8 @@ mod tests {
 
     #[test]
     fn the_sentence_on_targets_tells_harm_from_none() {
-        let whole = TargetIntegrity { pairs: 140, shortened: 3, tokens: 9000, supervised_tokens: 2000, ..Default::default() };
+        let whole =
+            TargetIntegrity { pairs: 140, shortened: 3, tokens: 9000, supervised_tokens: 2000, ..Default::default() };
         assert!(integrity_sentence(&whole).starts_with("Every target is whole: 140 pairs encoded, 3 with"));
         let harmed = TargetIntegrity { targets_cut: 1, targets_lost: 2, ..whole };
         assert!(integrity_sentence(&harmed).starts_with("1 pair lost a part of their target, 2 pairs all of it"));
@@ -315,7 +331,8 @@ mod tests {
     #[test]
     fn neighbouring_tokens_share_an_element_and_stay_texts() {
         let token = |text: &str, supervised| MaskedToken { text: text.to_owned(), supervised };
-        let html = masked(vec![token("<b>", false), token("x", false), token("what", true), token("?", true)]).to_html();
+        let html =
+            masked(vec![token("<b>", false), token("x", false), token("what", true), token("?", true)]).to_html();
         assert!(html.contains("what?") && html.contains("&lt;b&gt;x"), "{html}");
     }
 }

@@ -22,6 +22,7 @@ pub fn Dialog(open: RwSignal<bool>, #[prop(into)] title: String, children: Child
             {children()}
         </dialog>
     }
+    .into_any()
 }
 
 /// Asks once more before something is lost.
@@ -42,4 +43,5 @@ pub fn Confirm(
             </div>
         </Dialog>
     }
+    .into_any()
 }

@@ -4,18 +4,19 @@ use leptos::prelude::*;
 
 use crate::wire::AppError;
 
-pub fn error_box(error: AppError) -> impl IntoView {
+pub fn error_box(error: AppError) -> AnyView {
     view! {
         <div class="error" role="alert" data-code=error.code>
             <p>{error.message}</p>
             {(!error.hint.is_empty()).then(|| view! { <p class="hint">{error.hint}</p> })}
         </div>
     }
+    .into_any()
 }
 
 /// The same for an error that comes and goes.
-pub fn error_slot(error: RwSignal<Option<AppError>>) -> impl IntoView {
-    move || error.get().map(error_box)
+pub fn error_slot(error: RwSignal<Option<AppError>>) -> AnyView {
+    (move || error.get().map(error_box)).into_any()
 }
 
 #[cfg(all(test, feature = "ssr"))]

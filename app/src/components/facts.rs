@@ -21,7 +21,7 @@ pub fn noted(name: &'static str, value: impl Into<String>, note: &'static str) -
     Fact { name, value: value.into(), note }
 }
 
-pub fn facts(list: Vec<Fact>) -> impl IntoView {
+pub fn facts(list: Vec<Fact>) -> AnyView {
     let rows = list
         .into_iter()
         .map(|fact| {
@@ -36,11 +36,11 @@ pub fn facts(list: Vec<Fact>) -> impl IntoView {
             }
         })
         .collect_view();
-    view! { <dl class="facts">{rows}</dl> }
+    view! { <dl class="facts">{rows}</dl> }.into_any()
 }
 
 /// Counts with bars, as a table.
-pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>) -> impl IntoView {
+pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>) -> AnyView {
     let most = list.iter().map(|count| count.count).max().unwrap_or(0).max(1);
     let rows = list
         .into_iter()
@@ -64,10 +64,11 @@ pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>) -> im
             <tbody>{rows}</tbody>
         </table>
     }
+    .into_any()
 }
 
 /// A hash, short, whole when selected or hovered.
-pub fn hash(value: String) -> impl IntoView {
+pub fn hash(value: String) -> AnyView {
     let short = value.chars().take(12).collect::<String>();
-    view! { <code class="hash" title=value>{short}</code> }
+    view! { <code class="hash" title=value>{short}</code> }.into_any()
 }

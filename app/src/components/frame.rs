@@ -17,10 +17,11 @@ pub fn Top(#[prop(optional)] children: Option<Children>) -> impl IntoView {
             <nav aria-label="Page">{children.map(|children| children())} <ThemeSwitch/></nav>
         </header>
     }
+    .into_any()
 }
 
 /// The machine, in one line.
-pub fn machine(system: SystemInfo) -> impl IntoView {
+pub fn machine(system: SystemInfo) -> AnyView {
     let SystemInfo { version, device, device_description, threads, memory_bytes, queued, queue_limit } = system;
     view! {
         <footer class="machine">
@@ -32,10 +33,11 @@ pub fn machine(system: SystemInfo) -> impl IntoView {
             </p>
         </footer>
     }
+    .into_any()
 }
 
 /// A page that could not be shown; the response gets the fitting status.
-pub fn failed(error: crate::wire::AppError, home: bool) -> impl IntoView {
+pub fn failed(error: crate::wire::AppError, home: bool) -> AnyView {
     set_status(&error.code);
     view! {
         <Title text="Not shown"/>
@@ -45,6 +47,7 @@ pub fn failed(error: crate::wire::AppError, home: bool) -> impl IntoView {
             {home.then(|| view! { <p><a href="/">"All experiments"</a></p> })}
         </main>
     }
+    .into_any()
 }
 
 #[cfg(feature = "ssr")]

@@ -44,10 +44,11 @@ impl Icon {
     }
 }
 
-pub fn icon(icon: Icon) -> impl IntoView {
+pub fn icon(icon: Icon) -> AnyView {
     view! {
         <svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" focusable="false">
             <path d=icon.path()></path>
         </svg>
     }
+    .into_any()
 }

@@ -14,7 +14,7 @@ const SHORTEST_RUN: usize = 4;
 const MOST_WORDS: usize = 2_000;
 
 /// A row of a table with two columns; the pair's parts unfold in it.
-pub fn pair_row(pair: GeneratedPair) -> impl IntoView {
+fn pair_row(pair: &GeneratedPair) -> AnyView {
     let index = pair.index;
     let tags = pair
         .scores
@@ -30,16 +30,17 @@ pub fn pair_row(pair: GeneratedPair) -> impl IntoView {
             <td>
                 <details class="pair">
                     <summary>{line} " " {tags}</summary>
-                    {pair_body(&pair)}
+                    {pair_body(pair)}
                 </details>
             </td>
             <td class="number">{rouge}</td>
         </tr>
     }
+    .into_any()
 }
 
-pub fn pair_table(pairs: Vec<GeneratedPair>, caption: String) -> impl IntoView {
-    let rows = pairs.into_iter().map(pair_row).collect_view();
+pub fn pair_table(pairs: &[GeneratedPair], caption: String) -> AnyView {
+    let rows = pairs.iter().map(pair_row).collect_view();
     view! {
         <table class="pairs">
             <caption>{caption}</caption>
@@ -53,6 +54,7 @@ pub fn pair_table(pairs: Vec<GeneratedPair>, caption: String) -> impl IntoView {
             <tbody>{rows}</tbody>
         </table>
     }
+    .into_any()
 }
 
 fn pair_body(pair: &GeneratedPair) -> AnyView {
@@ -67,8 +69,9 @@ fn pair_body(pair: &GeneratedPair) -> AnyView {
     let reference = pair.reference.clone().map(|reference| {
         view! { <div><dt>"Instruction, by a person"</dt><dd class="text">{reference}</dd></div> }
     });
-    let cut = (pair.response_tokens_cut > 0)
-        .then(|| format!(" The prompt was too long: {} tokens of the response were left out.", pair.response_tokens_cut));
+    let cut = (pair.response_tokens_cut > 0).then(|| {
+        format!(" The prompt was too long: {} tokens of the response were left out.", pair.response_tokens_cut)
+    });
     let end = if pair.ended { "ended by itself" } else { "cut off by the limit" };
     view! {
         <dl class="texts">
@@ -169,7 +172,10 @@ mod tests {
         let (ours, theirs) = ("Explain how the old mill grinds corn.", "How the old mill grinds, nobody knows.");
         let spans = copied(ours, theirs);
         assert_eq!(spans.len(), 1);
-        assert_eq!((&ours[spans[0].0.clone()], &theirs[spans[0].1.clone()]), ("how the old mill grinds", "How the old mill grinds"));
+        assert_eq!(
+            (&ours[spans[0].0.clone()], &theirs[spans[0].1.clone()]),
+            ("how the old mill grinds", "How the old mill grinds")
+        );
     }
 
     #[test]
@@ -197,7 +203,7 @@ mod tests {
             response_tokens_cut: 0,
             scores: PairScores { tags: vec!["<b>".to_owned()], ..PairScores::default() },
         };
-        let html = pair_table(vec![pair], "Pairs".to_owned()).to_html();
+        let html = pair_table(&[pair], "Pairs".to_owned()).to_html();
         assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");
         assert!(html.contains("data-pair=\"0\"") && html.contains("<mark"), "{html}");
     }

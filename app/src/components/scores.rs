@@ -55,7 +55,7 @@ const ROWS: [Row; 6] = [
     },
 ];
 
-pub fn score_tables(scores: &ScoreSummary) -> impl IntoView + use<> {
+pub fn score_tables(scores: &ScoreSummary) -> AnyView {
     let reference = scores.reference.clone();
     let has_reference = reference.is_some();
     let rows = ROWS
@@ -112,6 +112,7 @@ pub fn score_tables(scores: &ScoreSummary) -> impl IntoView + use<> {
             {tags(scores)}
         </div>
     }
+    .into_any()
 }
 
 /// How good it is, as far as one sentence can tell.
@@ -121,13 +122,15 @@ fn sentence(scores: &ScoreSummary) -> String {
     }
     let clean = format!("{} of {} carry no failure tag", whole(scores.without_tags), counted(scores.pairs, "pair"));
     match (scores.rouge_l, scores.rouge_l_shuffled) {
-        (Some(rouge), Some(floor)) => format!("{clean}; ROUGE-L is {} over a floor of {}.", figure(rouge), figure(floor)),
+        (Some(rouge), Some(floor)) => {
+            format!("{clean}; ROUGE-L is {} over a floor of {}.", figure(rouge), figure(floor))
+        }
         (Some(rouge), None) => format!("{clean}; ROUGE-L is {}.", figure(rouge)),
         _ => format!("{clean}. The corpus holds no instructions of people to compare with."),
     }
 }
 
-fn tags(scores: &ScoreSummary) -> impl IntoView + use<> {
+fn tags(scores: &ScoreSummary) -> AnyView {
     let found = scores.tags.iter().filter(|tag| tag.count > 0).cloned().collect::<Vec<_>>();
     if found.is_empty() {
         return view! { <p>"No failure tag was given."</p> }.into_any();

@@ -61,8 +61,9 @@ pub fn kind_purpose(kind: CellKind) -> &'static str {
     }
 }
 
-pub fn badge(state: Option<RunState>) -> impl IntoView {
+pub fn badge(state: Option<RunState>) -> AnyView {
     view! {
         <span class="badge" data-state=state_name(state)>{icon(state_icon(state))} <span>{state_text(state)}</span></span>
     }
+    .into_any()
 }

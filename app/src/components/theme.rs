@@ -28,6 +28,7 @@ pub fn ThemeSwitch() -> impl IntoView {
     view! {
         <button type="button" class="quiet" on:click=choose aria-label=name title=name>{icon(Icon::Theme)}</button>
     }
+    .into_any()
 }
 
 fn stored() -> Option<String> {
@@ -40,7 +41,10 @@ fn apply(theme: &str) {
         let _ = if theme.is_empty() { storage.remove_item(KEY) } else { storage.set_item(KEY, theme) };
     }
     if let Some(root) = document().document_element() {
-        let _ =
-            if theme.is_empty() { root.remove_attribute("data-theme") } else { root.set_attribute("data-theme", theme) };
+        let _ = if theme.is_empty() {
+            root.remove_attribute("data-theme")
+        } else {
+            root.set_attribute("data-theme", theme)
+        };
     }
 }

@@ -35,6 +35,7 @@ pub fn Experiments() -> impl IntoView {
             })}
         </Suspense>
     }
+    .into_any()
 }
 
 #[component]
@@ -63,6 +64,7 @@ fn List(page: ExperimentsPage) -> impl IntoView {
         </main>
         {machine(system)}
     }
+    .into_any()
 }
 
 /// Keeps the list true while it is shown.
@@ -163,10 +165,15 @@ fn Entry(
             <Confirm open=deleting title="Delete this experiment?" text=question action="Delete" on_confirm=delete/>
         </li>
     }
+    .into_any()
 }
 
 const PRESETS: [(Preset, &str, &str); 3] = [
-    (Preset::QuickStart, "Quick start", "The shipped sample on the default model: a few minutes on a laptop, with a report at the end."),
+    (
+        Preset::QuickStart,
+        "Quick start",
+        "The shipped sample on the default model: a few minutes on a laptop, with a report at the end.",
+    ),
     (
         Preset::SeedRecipe,
         "Seed recipe (2024)",
@@ -234,4 +241,5 @@ fn Make(open: RwSignal<bool>) -> impl IntoView {
             </form>
         </Dialog>
     }
+    .into_any()
 }

@@ -19,6 +19,7 @@ pub fn Missing() -> impl IntoView {
         <Top/>
         {failed(AppError::new("not_found", "There is no page at this address.", "Check the link."), true)}
     }
+    .into_any()
 }
 
 /// A route's number, or the error that the page shows for what is none.

@@ -41,6 +41,7 @@ pub fn NotebookRoute() -> impl IntoView {
         </Suspense>
         <Help open=help/>
     }
+    .into_any()
 }
 
 #[component]
@@ -73,6 +74,7 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
         </main>
         {machine(system)}
     }
+    .into_any()
 }
 
 /// The page's clock, for timers.
@@ -121,6 +123,7 @@ fn Name(book: Book) -> impl IntoView {
             </form>
         </Dialog>
     }
+    .into_any()
 }
 
 #[component]
@@ -132,6 +135,7 @@ fn Connection(book: Book) -> impl IntoView {
             })}
         </div>
     }
+    .into_any()
 }
 
 #[component]
@@ -143,7 +147,7 @@ fn Add(book: Book) -> impl IntoView {
             view! { <button type="button" title=kind_purpose(kind) on:click=add>{kind_title(kind)}</button> }
         })
         .collect_view();
-    view! { <div class="add" role="group" aria-label="Add a cell"><span>"Add a cell"</span> {buttons}</div> }
+    view! { <div class="add" role="group" aria-label="Add a cell"><span>"Add a cell"</span> {buttons}</div> }.into_any()
 }
 
 #[component]
@@ -163,4 +167,5 @@ fn Help(open: RwSignal<bool>) -> impl IntoView {
             <div class="actions"><button type="button" on:click=move |_| open.set(false)>"Close"</button></div>
         </Dialog>
     }
+    .into_any()
 }

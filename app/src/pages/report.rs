@@ -51,6 +51,7 @@ pub fn OwnReport() -> impl IntoView {
             })}
         </Suspense>
     }
+    .into_any()
 }
 
 /// Knows nothing but its report: no way to the notebook, no other data.
@@ -73,6 +74,7 @@ pub fn SharedReport() -> impl IntoView {
             })}
         </Suspense>
     }
+    .into_any()
 }
 
 /// `run` is given to the owner only.
@@ -81,7 +83,8 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
     let ReportPage { report, pairs, offset } = shown;
     let title = report.config.title.clone();
     let story = story(&report, pairs);
-    let Report { created_ms, experiment, config, data, model, train, integrity, steps, evaluations, scores, .. } = report.clone();
+    let Report { created_ms, experiment, config, data, model, train, integrity, steps, evaluations, scores, .. } =
+        report.clone();
     let dropped = data.dropped.iter().filter(|count| count.count > 0).cloned().collect::<Vec<_>>();
     view! {
         <Title text=title.clone()/>
@@ -133,6 +136,7 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
             </article>
         </main>
     }
+    .into_any()
 }
 
 /// The whole run in a few sentences.
@@ -157,7 +161,7 @@ fn story(report: &Report, pairs: u64) -> String {
     )
 }
 
-fn pair_list(report: &Report, total: u64, offset: u64) -> impl IntoView + use<> {
+fn pair_list(report: &Report, total: u64, offset: u64) -> AnyView {
     let shown = report.pairs.len() as u64;
     let caption = match shown {
         0 => "No pair on this page.".to_owned(),
@@ -177,12 +181,13 @@ fn pair_list(report: &Report, total: u64, offset: u64) -> impl IntoView + use<> 
         }
     });
     view! {
-        {pair_table(report.pairs.clone(), caption)}
+        {pair_table(&report.pairs, caption)}
         {links}
     }
+    .into_any()
 }
 
-fn model_facts(model: ModelOutput) -> impl IntoView {
+fn model_facts(model: ModelOutput) -> AnyView {
     facts(vec![
         fact("Base model", model.id),
         fact("Architecture", model.architecture),
@@ -191,7 +196,7 @@ fn model_facts(model: ModelOutput) -> impl IntoView {
     ])
 }
 
-fn provenance(of: Provenance) -> impl IntoView {
+fn provenance(of: Provenance) -> AnyView {
     let row = |name: &'static str, value: String| view! { <div><dt>{name}</dt><dd>{hash(value)}</dd></div> };
     view! {
         <p>{format!("Backtranslate {}, on the device {}. Equal hashes mean equal bytes (sha256).", of.version, of.device)}</p>
@@ -205,4 +210,5 @@ fn provenance(of: Provenance) -> impl IntoView {
             {row("This report", of.report_sha256)}
         </dl>
     }
+    .into_any()
 }

@@ -107,7 +107,9 @@ impl Socket {
     /// False where the line is not open; what must arrive is sent again on `Open`.
     pub fn send(&self, frame: &ClientFrame) -> bool {
         let line = self.0.line.borrow();
-        let Some(line) = line.as_ref().filter(|line| line.socket.ready_state() == WebSocket::OPEN) else { return false };
+        let Some(line) = line.as_ref().filter(|line| line.socket.ready_state() == WebSocket::OPEN) else {
+            return false;
+        };
         serde_json::to_string(frame).is_ok_and(|text| line.socket.send_with_str(&text).is_ok())
     }
 
@@ -121,7 +123,8 @@ impl Socket {
             waker.remove();
         }
         if let Some(listener) = self.0.visible.take() {
-            let _ = document().remove_event_listener_with_callback("visibilitychange", listener.as_ref().unchecked_ref());
+            let _ =
+                document().remove_event_listener_with_callback("visibilitychange", listener.as_ref().unchecked_ref());
         }
     }
 
@@ -175,7 +178,8 @@ impl Socket {
         socket.set_onopen(Some(open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(close.as_ref().unchecked_ref()));
-        *self.0.line.borrow_mut() = Some(Line { socket: socket.clone(), _open: open, _message: message, _close: close });
+        *self.0.line.borrow_mut() =
+            Some(Line { socket: socket.clone(), _open: open, _message: message, _close: close });
         let this = self.clone();
         set_timeout(
             move || {
@@ -214,7 +218,8 @@ impl Socket {
         let this = self.clone();
         let handle = set_interval_with_handle(
             move || {
-                let open = this.0.line.borrow().as_ref().is_some_and(|line| line.socket.ready_state() == WebSocket::OPEN);
+                let open =
+                    this.0.line.borrow().as_ref().is_some_and(|line| line.socket.ready_state() == WebSocket::OPEN);
                 if open && now_ms() - this.0.heard.get() > SILENCE_MS {
                     this.connect();
                 }

@@ -70,7 +70,12 @@ mod tests {
     #[test]
     fn the_fold_follows_a_run_from_queue_to_end() {
         let (mut view, mut feed) = (view(), Feed::default());
-        let state = |seq, state| LoggedEvent { run: 7, seq, at_ms: 10 * seq as i64, event: RunEvent::State { state, error: None } };
+        let state = |seq, state| LoggedEvent {
+            run: 7,
+            seq,
+            at_ms: 10 * seq as i64,
+            event: RunEvent::State { state, error: None },
+        };
         feed.fold(&mut view, &[state(1, RunState::Running), tokens(2, "a"), state(3, RunState::Done)]);
         assert_eq!((view.state, view.started_ms, view.ended_ms), (RunState::Done, Some(10), Some(30)));
         assert!(view.writing.is_empty());

@@ -355,11 +355,7 @@ pub struct ReportConfig {
 
 impl Default for ReportConfig {
     fn default() -> Self {
-        Self {
-            title: "Instruction backtranslation".to_owned(),
-            summary: String::new(),
-            data_notice: String::new(),
-        }
+        Self { title: "Instruction backtranslation".to_owned(), summary: String::new(), data_notice: String::new() }
     }
 }
 

@@ -27,10 +27,14 @@ impl FromServerFnError for AppError {
 
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
         match error {
-            ServerFnErrorErr::Request(why) => {
-                Self::new("connection", format!("The server did not answer: {why}"), "Check that it is running, then try again.")
+            ServerFnErrorErr::Request(why) => Self::new(
+                "connection",
+                format!("The server did not answer: {why}"),
+                "Check that it is running, then try again.",
+            ),
+            other => {
+                Self::new("internal", other.to_string(), "Reload the page; if it happens again, see the server's log.")
             }
-            other => Self::new("internal", other.to_string(), "Reload the page; if it happens again, see the server's log."),
         }
     }
 }

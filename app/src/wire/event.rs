@@ -49,21 +49,53 @@ pub struct LoggedEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RunEvent {
-    State { state: RunState, error: Option<AppError> },
+    State {
+        state: RunState,
+        error: Option<AppError>,
+    },
     /// What the run is doing now: "reading the base model", …
-    Phase { text: String },
-    Progress { done: u64, total: u64 },
+    Phase {
+        text: String,
+    },
+    Progress {
+        done: u64,
+        total: u64,
+    },
     /// What became of the training targets when the pairs were encoded.
-    Integrity { integrity: TargetIntegrity },
-    Step { step: StepPoint },
-    Evaluation { step: u32, loss: f64, tokens: u64 },
-    Checkpoint { step: u32, name: String },
+    Integrity {
+        integrity: TargetIntegrity,
+    },
+    Step {
+        step: StepPoint,
+    },
+    Evaluation {
+        step: u32,
+        loss: f64,
+        tokens: u64,
+    },
+    Checkpoint {
+        step: u32,
+        name: String,
+    },
     /// An instruction that the model, as trained so far, wrote for a validation response.
-    Sample { step: u32, index: u32, response: String, reference: String, generated: String },
+    Sample {
+        step: u32,
+        index: u32,
+        response: String,
+        reference: String,
+        generated: String,
+    },
     /// Text that arrived for pairs in the making, in order.
-    Tokens { deltas: Vec<TokenDelta>, tokens_per_s: f64 },
-    Pair { pair: GeneratedPair },
-    Output { output: CellOutput },
+    Tokens {
+        deltas: Vec<TokenDelta>,
+        tokens_per_s: f64,
+    },
+    Pair {
+        pair: GeneratedPair,
+    },
+    Output {
+        output: CellOutput,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,21 +130,34 @@ pub struct StepPoint {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientFrame {
     /// Send everything of this run after `after_seq`, then what follows live.
-    Run { run: i64, after_seq: u64 },
+    Run {
+        run: i64,
+        after_seq: u64,
+    },
     /// Say when something of this experiment changes.
-    Experiment { experiment: i64 },
+    Experiment {
+        experiment: i64,
+    },
     Ping,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
-    Event { event: LoggedEvent },
+    Event {
+        event: LoggedEvent,
+    },
     /// In place of events that this client was too slow for; replaces what it held of the run.
-    Snapshot { view: Box<super::RunView> },
+    Snapshot {
+        view: Box<super::RunView>,
+    },
     /// Cells or runs of the experiment changed: fetch the notebook again.
-    Changed { experiment: i64 },
+    Changed {
+        experiment: i64,
+    },
     /// Every few seconds, since a page cannot see protocol pings.
     Heartbeat,
-    Error { error: AppError },
+    Error {
+        error: AppError,
+    },
 }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Count, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepPoint, TargetIntegrity, TrainConfig, TrainOutput};
+use super::{
+    Count, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepPoint,
+    TargetIntegrity, TrainConfig, TrainOutput,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GeneratedPair {

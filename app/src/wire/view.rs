@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppError, CellConfig, CellOutput, GeneratedPair, LoggedEvent, RunEvent, RunState, StepPoint, TargetIntegrity};
+use super::{
+    AppError, CellConfig, CellOutput, GeneratedPair, LoggedEvent, RunEvent, RunState, StepPoint, TargetIntegrity,
+};
 
 /// Loss points kept in a view. Beyond that neighbours are thinned, keeping the smallest and the largest.
 const MOST_POINTS: usize = 2_000;

@@ -63,7 +63,8 @@ impl Scale {
         }
         let rough = (self.to - self.from) / wanted.max(1) as f64;
         let unit = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * unit).find(|step| *step >= rough).unwrap_or(rough);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * unit).find(|step| *step >= rough).unwrap_or(rough);
         if !(step.is_finite() && step > 0.0) {
             return Vec::new();
         }

@@ -6,7 +6,7 @@ use crate::components::format::{figure, whole};
 use crate::wire::Bin;
 
 /// `unit` is what the bins measure, such as "words".
-pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> impl IntoView + use<> {
+pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> AnyView {
     let most = bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(1);
     let total = bins.iter().map(|bin| bin.count).sum::<u64>();
     let each = 100.0 / bins.len().max(1) as f64;
@@ -52,6 +52,7 @@ pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> impl 
             </details>
         </figure>
     }
+    .into_any()
 }
 
 fn figure_edge(value: f64) -> String {

@@ -62,6 +62,7 @@ pub fn LossChart(
             </details>
         </figure>
     }
+    .into_any()
 }
 
 /// What the chart shows, in one sentence.
@@ -92,7 +93,7 @@ fn summary(steps: &[StepPoint], evaluations: &[EvaluationPoint]) -> String {
     text
 }
 
-fn drawing(steps: &[StepPoint], evaluations: &[EvaluationPoint], factor: f64, log: bool) -> impl IntoView + use<> {
+fn drawing(steps: &[StepPoint], evaluations: &[EvaluationPoint], factor: f64, log: bool) -> AnyView {
     let raw = steps.iter().map(|step| (f64::from(step.step), step.loss)).collect::<Vec<Point>>();
     let validation = evaluations.iter().map(|point| (f64::from(point.step), point.loss)).collect::<Vec<Point>>();
     let last = raw.iter().chain(&validation).map(|point| point.0).fold(1.0, f64::max);
@@ -139,6 +140,7 @@ fn drawing(steps: &[StepPoint], evaluations: &[EvaluationPoint], factor: f64, lo
             {dots}
         </svg>
     }
+    .into_any()
 }
 
 fn place(start: f64, length: f64, fraction: f64) -> String {
@@ -151,7 +153,7 @@ fn tick_label(value: f64) -> String {
     if text.is_empty() || text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-fn table(steps: &[StepPoint], evaluations: &[EvaluationPoint]) -> impl IntoView + use<> {
+fn table(steps: &[StepPoint], evaluations: &[EvaluationPoint]) -> AnyView {
     let every = steps.len().div_ceil(MOST_ROWS).max(1);
     let note = match every {
         1 => counted(steps.len() as u64, "step"),
@@ -201,6 +203,7 @@ fn table(steps: &[StepPoint], evaluations: &[EvaluationPoint]) -> impl IntoView 
             })}
         </div>
     }
+    .into_any()
 }
 
 #[cfg(test)]
@@ -239,7 +242,8 @@ mod tests {
         let owner = Owner::new();
         let html = owner.with(|| {
             let steps = (1..=500).map(|at| step(at, 3.0 / f64::from(at))).collect::<Vec<_>>();
-            view! { <LossChart steps=Signal::derive(move || steps.clone()) evaluations=Signal::derive(Vec::new)/> }.to_html()
+            view! { <LossChart steps=Signal::derive(move || steps.clone()) evaluations=Signal::derive(Vec::new)/> }
+                .to_html()
         });
         assert!(html.contains("data-chart=\"loss\"") && html.contains("data-points=\"500\""), "{html}");
         assert!(html.contains("class=\"smooth\"") && html.contains("nats per supervised token"), "{html}");
