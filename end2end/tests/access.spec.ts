@@ -13,7 +13,7 @@ for (const theme of ["light", "dark"] as const) {
       const api = new Api(list.request, server.origin);
       await check(list, "the list");
 
-      const experiment = await api.quickStart("Access", { train: { max_steps: 100_000, samples: 0 } });
+      const experiment = await api.quickStart("Access", { train: { epochs: 1000, samples: 0 } });
       await list.goto(`${server.origin}/experiments/${experiment.id}`);
       await connected(list);
       await check(list, "a fresh notebook");
@@ -28,7 +28,7 @@ for (const theme of ["light", "dark"] as const) {
       await expect(list.locator('[data-cell="train"]')).toHaveAttribute("data-state", "stopped");
       await check(list, "a stopped notebook");
 
-      await api.call("save_cell", { cell: train.id, config: { ...train.config, max_steps: 5 } });
+      await api.call("save_cell", { cell: train.id, config: { ...train.config, epochs: 1 } });
       const done = await api.finish(experiment.id);
       await list.reload();
       await connected(list);

@@ -34,9 +34,9 @@ export class Api {
     const model = await this.tinyModel();
     const small: Record<string, object> = {
       model: { model },
-      train: { max_steps: 6, samples: 1 },
       generate: { limit: 4, max_new_tokens: 12 },
       ...settings,
+      train: { samples: 1, ...(settings.train ?? { max_steps: 6 }) },
     };
     let notebook = await this.notebook(experiment);
     for (const cell of notebook.cells) {

@@ -75,7 +75,7 @@ test("a lost connection is shown, and found again", async ({ list, server, compl
 test("a full queue says so", async ({ list, server, complaints }) => {
   complaints.expect(/500|429/);
   const api = new Api(list.request, server.origin);
-  const busy = await api.quickStart("Busy", { train: { max_steps: 1_000_000, samples: 0 } });
+  const busy = await api.quickStart("Busy", { train: { epochs: 1000, samples: 0 } });
   await api.runAll(busy.id);
   let refused = { code: "", message: "" };
   for (let number = 0; number < 100 && !refused.code; number++) {

@@ -11,7 +11,7 @@ test("from an empty data folder to a shared report, through a reload and a resta
 
   await test.step("the printed link signs in and leaves no token in the address", async () => {
     await page.goto(server.link);
-    await connected(page);
+    await hydrated(page);
     await expect(page).toHaveURL(`${server.origin}/`);
   });
 
@@ -20,7 +20,7 @@ test("from an empty data folder to a shared report, through a reload and a resta
     await connected(page);
     await expect(cell(page, "train")).toHaveAttribute("data-state", "fresh");
     await choose(cell(page, "model"), "Base model", /tiny/i);
-    await set(cell(page, "train"), { "Most steps": "1500", "Checkpoint every": "25" });
+    await set(cell(page, "train"), { Epochs: "1000", "Most steps": "1500", "Checkpoint every": "25" });
     await set(cell(page, "generate"), { "Most rows": "24", "Most new tokens": "48" });
   });
 

@@ -39,7 +39,11 @@ pub fn error(error: engine::Error) -> AppError {
 }
 
 pub fn invalid(field: &str, value: impl std::fmt::Display, limit: &str) -> AppError {
-    AppError::new("invalid_setting", format!("{field} is {value}; it must be {limit}"), "Change this setting, then run again.")
+    AppError::new(
+        "invalid_setting",
+        format!("{field} is {value}; it must be {limit}"),
+        "Change this setting, then run again.",
+    )
 }
 
 pub fn format(format: wire::DataFormat) -> Option<Format> {
@@ -179,9 +183,7 @@ pub fn generate_config(config: &wire::GenerateConfig) -> Result<engine::generate
 }
 
 pub fn malformed(rows: Vec<engine::data::MalformedRow>) -> Vec<wire::MalformedRow> {
-    rows.into_iter()
-        .map(|row| wire::MalformedRow { line: row.line, field: row.field, problem: row.problem })
-        .collect()
+    rows.into_iter().map(|row| wire::MalformedRow { line: row.line, field: row.field, problem: row.problem }).collect()
 }
 
 pub fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> Vec<wire::Count> {

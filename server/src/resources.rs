@@ -77,6 +77,14 @@ impl Resources {
         if path.is_file() { Ok(path) } else { Err(unknown()) }
     }
 
+    /// The error with the name that a person gave the file in place of where it lies, which only we chose.
+    pub fn by_name(&self, id: &str, mut error: AppError) -> AppError {
+        if let Some(file) = self.describe(id) {
+            error.message = error.message.replace(&self.files.join(id).display().to_string(), &file.name);
+        }
+        error
+    }
+
     /// Newest first, samples at the end.
     pub fn files(&self) -> Result<Vec<DataFile>> {
         let mut found = Vec::new();
@@ -153,7 +161,10 @@ impl Resources {
             None => Err(AppError::new(
                 "missing_model",
                 format!("there is no base model with the id {id:?}"),
-                format!("Use `{}`, an id of the form owner/name on the hub, or a model added at start with --model PATH.", models::DEFAULT),
+                format!(
+                    "Use `{}`, an id of the form owner/name on the hub, or a model added at start with --model PATH.",
+                    models::DEFAULT
+                ),
             )),
         }
     }
@@ -241,9 +252,7 @@ fn size_of(path: &Path) -> u64 {
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {
@@ -283,6 +292,18 @@ impl Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_about_a_file_calls_it_as_its_owner_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let resources = Resources::open(folder.path()).unwrap();
+        let source = folder.path().join("x");
+        fs::write(&source, "noise").unwrap();
+        let id = resources.import_file("my pairs.jsonl", &source).unwrap().id;
+        let path = resources.file(&id).unwrap();
+        let error = AppError::new("malformed_file", format!("{}: line 1: no row", path.display()), "");
+        assert_eq!(resources.by_name(&id, error).message, "my pairs.jsonl: line 1: no row");
+    }
 
     #[test]
     fn the_same_content_gets_the_same_id_and_a_path_is_no_id() {

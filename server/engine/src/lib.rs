@@ -4,10 +4,10 @@
 //! functions that take a [`Control`] to be stopped by and a callback to speak through.
 
 pub mod artifact;
+pub mod control;
 pub mod data;
 pub mod device;
 mod error;
-pub mod control;
 pub mod generate;
 pub mod lora;
 pub mod model;

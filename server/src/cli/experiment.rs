@@ -98,8 +98,7 @@ impl ExperimentFile {
 
 fn parse(text: &str) -> std::result::Result<ExperimentFile, toml::de::Error> {
     let mut document = DeTable::parse(text)?;
-    let none: Vec<&[&str]> =
-        CAN_BE_NONE.into_iter().filter(|path| take_none(document.get_mut(), path)).collect();
+    let none: Vec<&[&str]> = CAN_BE_NONE.into_iter().filter(|path| take_none(document.get_mut(), path)).collect();
     let mut file = ExperimentFile::deserialize(toml::Deserializer::from(document))?;
     for path in none {
         match path {
@@ -199,7 +198,8 @@ mod tests {
 
     #[test]
     fn settings_that_can_be_off_are_turned_off_with_none() {
-        let file = check("[data]\nquality_above = \"none\"\nlimit = \"none\"\n[train]\ncheckpoint_every = \"none\"\n").unwrap();
+        let file = check("[data]\nquality_above = \"none\"\nlimit = \"none\"\n[train]\ncheckpoint_every = \"none\"\n")
+            .unwrap();
         assert_eq!((file.data.quality_above, file.data.limit, file.train.checkpoint_every), (None, None, None));
         assert!(check("[data]\nwords_above = \"none\"\n").is_err());
     }

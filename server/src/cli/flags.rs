@@ -111,8 +111,8 @@ pub struct RuleFlags {
     #[arg(long, value_parser = word::<Turns>)]
     pub turns: Option<Turns>,
     /// Keep only the best so many pairs by quality, or `none`
-    #[arg(long = "most-pairs", alias = "limit", value_name = "N", value_parser = or_none::<u32>)]
-    pub most_pairs: Option<OrNone<u32>>,
+    #[arg(long, value_name = "N", value_parser = or_none::<u32>)]
+    pub limit: Option<OrNone<u32>>,
 }
 
 impl RuleFlags {
@@ -123,7 +123,7 @@ impl RuleFlags {
             && self.quality_above.is_none()
             && self.words_above.is_none()
             && self.turns.is_none()
-            && self.most_pairs.is_none()
+            && self.limit.is_none()
     }
 
     /// The rule on its own, from [`NamedRule::Seed`] where none is named.
@@ -154,7 +154,7 @@ impl RuleFlags {
             quality_above: self.quality_above.map_or(config.quality_above, OrNone::into_option),
             words_above: self.words_above.unwrap_or(config.words_above),
             turns: self.turns.unwrap_or(config.turns),
-            limit: self.most_pairs.map_or(config.limit, OrNone::into_option),
+            limit: self.limit.map_or(config.limit, OrNone::into_option),
             ..config
         }
     }
@@ -191,7 +191,8 @@ pub fn model_path(model: &str, data: &Path) -> Result<PathBuf> {
     Err(AppError::new("not_found", format!("there is no model at {model}"), hint))
 }
 
-pub const TARGETS_HELP: &str = "Comma-separated projections: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+pub const TARGETS_HELP: &str =
+    "Comma-separated projections: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
 
 pub fn projection(text: &str) -> std::result::Result<Projection, String> {
     word(text)

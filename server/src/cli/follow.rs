@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use app::backend::Backend as _;
 use app::wire::{AppError, CellKind, Notebook, RunState, StopMode};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::progress::Progress;
 use super::{Result, interrupt};

@@ -134,7 +134,11 @@ impl Generate {
             return Err(adapter::invalid(
                 "--max-new",
                 config.max_new_tokens,
-                &format!("at most {} after this prompt of {} tokens, since the context is {context}", context.saturating_sub(ids.len()), ids.len()),
+                &format!(
+                    "at most {} after this prompt of {} tokens, since the context is {context}",
+                    context.saturating_sub(ids.len()),
+                    ids.len()
+                ),
             ));
         }
         let prompt_tokens = ids.len();

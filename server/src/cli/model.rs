@@ -161,7 +161,10 @@ impl Inspect {
             text.field("feed-forward size", config.intermediate_size);
             text.field(
                 "heads",
-                format_args!("{} (key/value {}) of {}", config.num_attention_heads, config.num_key_value_heads, config.head_dim),
+                format_args!(
+                    "{} (key/value {}) of {}",
+                    config.num_attention_heads, config.num_key_value_heads, config.head_dim
+                ),
             );
             text.field("vocabulary", grouped(config.vocab_size as u64));
             text.field("context", grouped(config.max_position_embeddings as u64));
@@ -244,7 +247,11 @@ impl Score {
         let (encoded, mean_nll) = self.text.with_model(|model| {
             let encoded = self.text.encode(model)?;
             if encoded.ids.len() < 2 {
-                return Err(adapter::invalid("the text", format!("{} tokens long", encoded.ids.len()), "at least 2 tokens long"));
+                return Err(adapter::invalid(
+                    "the text",
+                    format!("{} tokens long", encoded.ids.len()),
+                    "at least 2 tokens long",
+                ));
             }
             let mean_nll = model.score(&encoded.ids).map_err(adapter::error)?;
             Ok((encoded, mean_nll))
@@ -271,7 +278,11 @@ impl Logits {
         let (encoded, logits, best) = self.text.with_model(|model| {
             let encoded = self.text.encode(model)?;
             if self.last == 0 || self.last > encoded.ids.len() {
-                return Err(adapter::invalid("--last", self.last, &format!("1 to the text's {} tokens", encoded.ids.len())));
+                return Err(adapter::invalid(
+                    "--last",
+                    self.last,
+                    &format!("1 to the text's {} tokens", encoded.ids.len()),
+                ));
             }
             let logits = model.logits(&encoded.ids, self.last).map_err(adapter::error)?;
             let best: Vec<Vec<String>> = logits.iter().map(|row| best_tokens(model, row)).collect();
@@ -298,5 +309,9 @@ impl Logits {
 fn best_tokens(model: &BaseModel, logits: &[f32]) -> Vec<String> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    order.iter().take(5).map(|id| format!("{:?} {:.3}", model.tokenizer.piece_text(adapter::whole(*id)), logits[*id])).collect()
+    order
+        .iter()
+        .take(5)
+        .map(|id| format!("{:?} {:.3}", model.tokenizer.piece_text(adapter::whole(*id)), logits[*id]))
+        .collect()
 }

@@ -25,8 +25,9 @@ impl Output {
     pub fn answer(&self, value: &impl Serialize, people: impl FnOnce(&mut Text)) -> Result<()> {
         let mut text = Text::default();
         if self.json {
-            text.0 = serde_json::to_string(value)
-                .map_err(|error| AppError::new("internal", format!("the answer cannot be written as JSON: {error}"), ""))?;
+            text.0 = serde_json::to_string(value).map_err(|error| {
+                AppError::new("internal", format!("the answer cannot be written as JSON: {error}"), "")
+            })?;
             text.0.push('\n');
         } else {
             people(&mut text);
@@ -51,9 +52,11 @@ impl Output {
 fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(AppError::new("io", format!("the answer cannot be written: {error}"), "Free some disk space, or write elsewhere."))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(AppError::new(
+            "io",
+            format!("the answer cannot be written: {error}"),
+            "Free some disk space, or write elsewhere.",
+        )),
         _ => Ok(()),
     }
 }

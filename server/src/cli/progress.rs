@@ -109,7 +109,8 @@ impl Progress {
             bar.set_position(done);
         } else if self.due() && total > 0 {
             let percent = 100 * done.min(total) / total;
-            let speed = if self.tokens_per_s > 0.0 { format!(", {:.0} tokens/s", self.tokens_per_s) } else { String::new() };
+            let speed =
+                if self.tokens_per_s > 0.0 { format!(", {:.0} tokens/s", self.tokens_per_s) } else { String::new() };
             self.line(&format!("{}: {percent} %{speed}", self.phase));
         }
     }
@@ -153,11 +154,7 @@ impl Drop for Progress {
 }
 
 fn style(bytes: bool) -> ProgressStyle {
-    let template = if bytes {
-        "[{bar:30}] {bytes}/{total_bytes} {msg}"
-    } else {
-        "[{bar:30}] {pos}/{len} {msg}"
-    };
+    let template = if bytes { "[{bar:30}] {bytes}/{total_bytes} {msg}" } else { "[{bar:30}] {pos}/{len} {msg}" };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 

@@ -69,8 +69,10 @@ impl Resume {
                 let notebook = service.resume_run(self.run, key()?).await?;
                 let experiment = notebook.id;
                 let notebook = follow(service, experiment, &mut notices).await?;
-                let resumed = notebook.cells.iter().filter_map(|cell| cell.run.as_ref()).find(|run| run.run == self.run);
-                let go_on = !self.only && resumed.is_some_and(|run| run.state == RunState::Done) && !complete(&notebook);
+                let resumed =
+                    notebook.cells.iter().filter_map(|cell| cell.run.as_ref()).find(|run| run.run == self.run);
+                let go_on =
+                    !self.only && resumed.is_some_and(|run| run.state == RunState::Done) && !complete(&notebook);
                 if !go_on {
                     return Ok(notebook);
                 }
@@ -109,7 +111,8 @@ fn runnable(notebook: &Notebook) -> impl Iterator<Item = &Cell> {
 }
 
 fn complete(notebook: &Notebook) -> bool {
-    runnable(notebook).all(|cell| cell.stale.is_empty() && cell.run.as_ref().is_some_and(|run| run.state == RunState::Done))
+    runnable(notebook)
+        .all(|cell| cell.stale.is_empty() && cell.run.as_ref().is_some_and(|run| run.state == RunState::Done))
 }
 
 /// What came of it: the report's place, or which run did not finish and how to go on.
@@ -182,7 +185,9 @@ fn summary(run: &RunView) -> String {
         Some(CellOutput::Data(data)) => {
             format!("{} pairs to train on, {} to validate", data.train_pairs, data.validation_pairs)
         }
-        Some(CellOutput::Model(model)) => format!("{}, {} parameters", model.id, super::output::grouped(model.parameters)),
+        Some(CellOutput::Model(model)) => {
+            format!("{}, {} parameters", model.id, super::output::grouped(model.parameters))
+        }
         Some(CellOutput::Train(train)) => match (train.validation_loss_before, train.validation_loss) {
             (Some(before), Some(after)) => format!("{} steps, validation loss {before:.3} -> {after:.3}", train.steps),
             _ => format!("{} steps, loss {:.3}", train.steps, train.loss),

@@ -31,8 +31,11 @@ pub struct Score {
     /// JSONL or one JSON array, as `generate -o` writes it
     file: PathBuf,
     /// Cut each generated text where this text first stands
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     cut_at: Option<String>,
+    /// Where this label stands in a generated text, score the paragraph behind it: a template that leaked
+    #[arg(long, value_name = "TEXT", conflicts_with = "cut_at", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    behind: Option<String>,
     /// Seed of the shuffled floor's pairing
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -55,18 +58,18 @@ struct Rows {
 impl Score {
     pub fn run(&self, output: &Output) -> Result<()> {
         let mut read = read(&self.file)?;
-        if let Some(cut_at) = self.cut_at.as_deref().filter(|text| !text.is_empty()) {
-            for row in &mut read.rows {
-                let end = row.generated.find(cut_at).unwrap_or(row.generated.len());
-                row.generated.truncate(end);
-                row.generated.truncate(row.generated.trim_end().len());
-            }
+        for row in &mut read.rows {
+            row.generated = self.part(&row.generated).to_owned();
         }
         if read.rows.is_empty() {
-            let first = read.malformed.first().map_or_else(String::new, |row| {
-                format!(": row {}: {}: {}", row.line, row.field, row.problem)
-            });
-            return Err(adapter::error(engine::Error::Empty(format!("{} holds no row to score{first}", self.file.display()))));
+            let first = read
+                .malformed
+                .first()
+                .map_or_else(String::new, |row| format!(": row {}: {}: {}", row.line, row.field, row.problem));
+            return Err(adapter::error(engine::Error::Empty(format!(
+                "{} holds no row to score{first}",
+                self.file.display()
+            ))));
         }
         let inputs: Vec<ScoreInput<'_>> = read
             .rows
@@ -105,23 +108,48 @@ impl Score {
                 }
             }
             text.line("");
-            let table: Vec<Vec<String>> = read.rows.iter().zip(&scores).enumerate().take(20).map(|(index, (row, scores))| {
-                let tags: Vec<_> = scores.tags.iter().map(|tag| tag.as_str()).collect();
-                vec![
-                    excerpt(&row.generated, 48),
-                    index.to_string(),
-                    scores.words.to_string(),
-                    scores.rouge_l.map_or_else(|| "-".to_owned(), |rouge| format!("{rouge:.3}")),
-                    scores.copied_run.to_string(),
-                    format!("{:.2}", scores.coverage),
-                    tags.join(" "),
-                ]
-            }).collect();
+            let table: Vec<Vec<String>> = read
+                .rows
+                .iter()
+                .zip(&scores)
+                .enumerate()
+                .take(20)
+                .map(|(index, (row, scores))| {
+                    let tags: Vec<_> = scores.tags.iter().map(|tag| tag.as_str()).collect();
+                    vec![
+                        excerpt(&row.generated, 48),
+                        index.to_string(),
+                        scores.words.to_string(),
+                        scores.rouge_l.map_or_else(|| "-".to_owned(), |rouge| format!("{rouge:.3}")),
+                        scores.copied_run.to_string(),
+                        format!("{:.2}", scores.coverage),
+                        tags.join(" "),
+                    ]
+                })
+                .collect();
             text.table(&["generated", "row", "words", "ROUGE-L", "copied", "coverage", "tags"], &table);
             if read.rows.len() > table.len() {
                 text.line(format_args!("… and {} more rows; --json prints all", read.rows.len() - table.len()));
             }
         })
+    }
+}
+
+impl Score {
+    /// What of a generated text is to be scored.
+    fn part<'a>(&self, generated: &'a str) -> &'a str {
+        if let Some((before, _)) = self.cut_at.as_deref().and_then(|text| generated.split_once(text)) {
+            return before.trim_end();
+        }
+        match self.behind.as_deref().and_then(|label| generated.split_once(label)) {
+            // The label may come again; what it is put before is the first paragraph.
+            Some((_, behind)) => {
+                let label = self.behind.as_deref().unwrap_or_default();
+                let own = behind.split(label).next().unwrap_or_default().trim();
+                own.split("\n\n").next().unwrap_or_default()
+            }
+            None => generated,
+        }
     }
 }
 
@@ -178,8 +206,9 @@ fn read(path: &Path) -> Result<Rows> {
     let mut rows = Rows::default();
     let start = first_byte(&mut reader).map_err(io)?;
     if start == Some(b'[') {
-        let values: Vec<Value> = serde_json::from_reader(reader)
-            .map_err(|error| adapter::error(engine::Error::malformed(path, format!("line {}", error.line()), error.to_string())))?;
+        let values: Vec<Value> = serde_json::from_reader(reader).map_err(|error| {
+            adapter::error(engine::Error::malformed(path, format!("line {}", error.line()), error.to_string()))
+        })?;
         for (at, value) in values.into_iter().enumerate() {
             rows.push(at as u64 + 1, Ok(value));
         }
@@ -272,7 +301,10 @@ mod tests {
             r#"{"output": "r", "generated": "g", "instruction": "o"}"#,
         ] {
             let row = row(&serde_json::from_str(text).unwrap()).unwrap();
-            assert_eq!((row.response.as_str(), row.generated.as_str(), row.reference.as_deref()), ("r", "g", Some("o")));
+            assert_eq!(
+                (row.response.as_str(), row.generated.as_str(), row.reference.as_deref()),
+                ("r", "g", Some("o"))
+            );
         }
         let alone = row(&json!({ "response": "r", "instruction": "g" })).unwrap();
         assert_eq!((alone.generated.as_str(), alone.reference), ("g", None));
@@ -281,10 +313,17 @@ mod tests {
     #[test]
     fn a_malformed_row_is_named_by_line_and_field_and_the_rest_is_kept() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "\n{\"response\": \"r\", \"generated\": \"g\"}\nnonsense\n{\"generated\": \"g\"}\n").unwrap();
+        std::fs::write(
+            file.path(),
+            "\n{\"response\": \"r\", \"generated\": \"g\"}\nnonsense\n{\"generated\": \"g\"}\n",
+        )
+        .unwrap();
         let rows = read(file.path()).unwrap();
         assert_eq!((rows.rows.len(), rows.malformed_count), (1, 2));
-        assert_eq!(rows.malformed.iter().map(|row| (row.line, row.field.as_str())).collect::<Vec<_>>(), [(3, "row"), (4, "response")]);
+        assert_eq!(
+            rows.malformed.iter().map(|row| (row.line, row.field.as_str())).collect::<Vec<_>>(),
+            [(3, "row"), (4, "response")]
+        );
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Serve {
         options.allowed_hosts.clone_from(&self.allowed_hosts);
         runtime.block_on(async {
             let site = Site::bind(service, &options).await?;
-            let answer = json!({ "link": site.link(), "address": site.address().to_string(), "data": self.folder.data });
+            let answer =
+                json!({ "link": site.link(), "address": site.address().to_string(), "data": self.folder.data });
             output.answer(&answer, |text| {
                 text.line("");
                 text.line(format_args!("  Open  {}", site.link()));
@@ -92,9 +93,14 @@ impl Serve {
         let site = match &self.site {
             Some(site) => site.clone(),
             None => {
-                let program = std::env::current_exe()
-                    .map_err(|error| AppError::new("internal", format!("this program's place is unknown: {error}"), "Give --site."))?;
-                program.parent().and_then(|folder| folder.parent()).map(|folder| folder.join("site")).unwrap_or_default()
+                let program = std::env::current_exe().map_err(|error| {
+                    AppError::new("internal", format!("this program's place is unknown: {error}"), "Give --site.")
+                })?;
+                program
+                    .parent()
+                    .and_then(|folder| folder.parent())
+                    .map(|folder| folder.join("site"))
+                    .unwrap_or_default()
             }
         };
         if site.join("pkg").is_dir() {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use app::wire::{AppError, DataConfig, DataOutput, LossOn, Projection, RunEvent, RunView, Schedule, TrainConfig, Truncation};
+use app::wire::{
+    AppError, DataConfig, DataOutput, LossOn, Projection, RunEvent, RunView, Schedule, TrainConfig, Truncation,
+};
 use clap::Args;
 use engine::data::{Format, Split};
 use serde_json::json;
@@ -177,7 +179,8 @@ impl Train {
         adapter::train_config(&train)?;
         adapter::template(&train.template)?;
         let path = model_path(&self.model, &self.models_in)?;
-        std::fs::create_dir_all(&self.output).map_err(|error| adapter::error(engine::Error::io(&self.output)(error)))?;
+        std::fs::create_dir_all(&self.output)
+            .map_err(|error| adapter::error(engine::Error::io(&self.output)(error)))?;
 
         let control = interrupt::control();
         let mut progress = Progress::new();
@@ -217,7 +220,10 @@ impl Train {
                 "pairs",
                 format_args!("{} to train on, {} to validate", data_output.train_pairs, data_output.validation_pairs),
             );
-            text.field("trainable", format_args!("{} ({:.4} %)", grouped(trained.trainable), trained.trainable_percent));
+            text.field(
+                "trainable",
+                format_args!("{} ({:.4} %)", grouped(trained.trainable), trained.trainable_percent),
+            );
             text.field("steps", trained.steps);
             text.field("loss", format_args!("{:.4} nats per supervised token", trained.loss));
             if let (Some(before), Some(after)) = (trained.validation_loss_before, trained.validation_loss) {
@@ -256,8 +262,9 @@ impl Train {
     /// Pairs that somebody chose already, rather than conversations to choose from?
     fn holds_pairs(&self) -> Result<bool> {
         let config = RuleFlags { rule: Some(NamedRule::All), ..self.rule.clone() }.config();
-        let looked_at = engine::data::prepare(&self.file, adapter::format(config.format), &adapter::pair_rule(&config)?)
-            .map_err(adapter::error)?;
+        let looked_at =
+            engine::data::prepare(&self.file, adapter::format(config.format), &adapter::pair_rule(&config)?)
+                .map_err(adapter::error)?;
         Ok(matches!(looked_at.format, Format::Pairs | Format::Alpaca))
     }
 }

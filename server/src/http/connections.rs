@@ -21,7 +21,7 @@ use tower::ServiceExt;
 use super::guard::Peer;
 
 const MOST_CONNECTIONS: usize = 512;
-const HEAD_PATIENCE: Duration = Duration::from_secs(20);
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Of a request's head, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
 /// How long a request that is under way may take once the server stops.

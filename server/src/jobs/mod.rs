@@ -216,16 +216,24 @@ impl Jobs {
 
     fn interrupt(&self, run: i64) -> Result<(), StoreError> {
         let begun = self.live.view(run).is_some_and(|view| view.state != RunState::Queued);
-        let message = if begun {
-            "The server ended while this run was under way."
-        } else {
-            "The server ended before this run's turn came."
-        };
-        let error = AppError::new("interrupted", message, "Resume it: it goes on from what it saved.");
+        let error = if begun { cut_off() } else { never_began() };
         self.live.append(run, RunEvent::State { state: RunState::Interrupted, error: Some(error) })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a run that was under way is interrupted.
+fn cut_off() -> AppError {
+    AppError::new(
+        "interrupted",
+        "The server ended while this run was under way.",
+        "Resume it: it goes on from what it saved.",
+    )
+}
+
+fn never_began() -> AppError {
+    AppError::new("interrupted", "The server ended before this run's turn came.", "Choose Run all, or resume it.")
 }

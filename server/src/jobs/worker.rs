@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use app::wire::{AppError, CellKind, CellOutput, Report, RunEvent, RunState};
 use engine::{Control, Stop};
 
-use super::{Assignment, Executor, Jobs, MakeExecutor};
+use super::{Assignment, Executor, Jobs, MakeExecutor, cut_off};
 use crate::store::RunRow;
 use crate::work::{Ended, Input};
 
@@ -162,14 +162,7 @@ impl Jobs {
             Ending::Done(output) => {
                 self.live.append(run, RunEvent::Output { output: *output }).map(|()| (RunState::Done, None))
             }
-            Ending::Stopped(None) if self.queue().closing => {
-                let error = AppError::new(
-                    "interrupted",
-                    "The server ended while this run was under way.",
-                    "Resume it: it goes on from what it saved.",
-                );
-                Ok((RunState::Interrupted, Some(error)))
-            }
+            Ending::Stopped(None) if self.queue().closing => Ok((RunState::Interrupted, Some(cut_off()))),
             Ending::Stopped(reason) => Ok((RunState::Stopped, reason)),
             Ending::Failed(error) => Ok((RunState::Failed, Some(error))),
         };

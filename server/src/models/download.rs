@@ -121,7 +121,11 @@ impl Remote<'_> {
                     remove(&partial)?;
                     if restarts >= 2 {
                         let expected = hash.expected().to_owned();
-                        return Err(crate::adapter::error(engine::Error::Corrupt { path: target.to_owned(), expected, found }));
+                        return Err(crate::adapter::error(engine::Error::Corrupt {
+                            path: target.to_owned(),
+                            expected,
+                            found,
+                        }));
                     }
                     continue;
                 }
@@ -197,7 +201,8 @@ impl Remote<'_> {
         if let Some(etag) = &etag {
             engine::artifact::write(etag_file, etag.as_bytes()).map_err(crate::adapter::error)?;
         }
-        match receive(response, partial, from, total.unwrap_or(self.limit), control, progress)? {
+        let mut shown = |done| progress(done, total.unwrap_or(done));
+        match receive(response, partial, from, total.unwrap_or(self.limit), control, &mut shown)? {
             Received::TooMuch => Err(too_large(self.url, total.unwrap_or(self.limit) + 1, total.unwrap_or(self.limit))),
             Received::Cut(why) => Ok(Attempt::Again(why)),
             Received::End(length) if total.is_some_and(|total| length < total) => {
@@ -239,7 +244,11 @@ impl Remote<'_> {
             }
             url = location;
         }
-        Err(AppError::new("connection", format!("{}: the server redirects in a way that is not followed", self.url), ""))
+        Err(AppError::new(
+            "connection",
+            format!("{}: the server redirects in a way that is not followed", self.url),
+            "",
+        ))
     }
 }
 
@@ -263,9 +272,10 @@ fn receive(
     from: u64,
     most: u64,
     control: &Control,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64),
 ) -> Result<Received> {
-    let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(partial).map_err(io_error(partial))?;
+    let mut file =
+        OpenOptions::new().create(true).write(true).truncate(false).open(partial).map_err(io_error(partial))?;
     file.set_len(from).map_err(io_error(partial))?;
     file.seek(SeekFrom::Start(from)).map_err(io_error(partial))?;
     let mut body = response.into_body().into_reader();
@@ -284,7 +294,7 @@ fn receive(
                     break Received::TooMuch;
                 }
                 file.write_all(&block[..read]).map_err(io_error(partial))?;
-                progress(length, most);
+                progress(length);
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => break Received::Cut(error.to_string()),
@@ -310,7 +320,9 @@ pub fn agent() -> Agent {
 
 pub fn refused(url: &str, status: u16) -> AppError {
     match status {
-        404 => AppError::new("not_found", format!("{url} does not exist"), "Check the model's id, and that it is public."),
+        404 => {
+            AppError::new("not_found", format!("{url} does not exist"), "Check the model's id, and that it is public.")
+        }
         401 | 403 => AppError::new(
             "unauthorised",
             format!("{url}: the server answered {status}; the model does not exist or needs a token"),
@@ -321,7 +333,11 @@ pub fn refused(url: &str, status: u16) -> AppError {
 }
 
 fn too_large(url: &str, size: u64, limit: u64) -> AppError {
-    AppError::new("too_large", format!("{url} has {size} bytes; at most {limit} are expected"), "Check that this is the right model.")
+    AppError::new(
+        "too_large",
+        format!("{url} has {size} bytes; at most {limit} are expected"),
+        "Check that this is the right model.",
+    )
 }
 
 /// `bytes 5-99/100` -> (5, Some(100))

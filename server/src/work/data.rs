@@ -19,7 +19,8 @@ const EXAMPLES: usize = 5;
 
 pub(super) fn execute(task: &Task<'_>, config: &DataConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
     let file = task.resources.file(&config.file)?;
-    let (output, _) = prepare(&file, config, task.folder, emit)?;
+    let prepared = prepare(&file, config, task.folder, emit);
+    let (output, _) = prepared.map_err(|error| task.resources.by_name(&config.file, error))?;
     Ok(Ended::Done(CellOutput::Data(output)))
 }
 

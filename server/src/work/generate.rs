@@ -33,12 +33,14 @@ pub(super) fn execute(task: &mut Task<'_>, config: &GenerateConfig, emit: &mut d
     let (_, model_config, model_output) = parts!(task.inputs, Model);
     let (train_input, train_config, _) = parts!(task.inputs, Train);
     phase(emit, "reading the responses");
-    let corpus = corpus(&task.resources.file(&config.file)?, config.limit)?;
+    let corpus = corpus(&task.resources.file(&config.file)?, config.limit);
+    let corpus = corpus.map_err(|error| task.resources.by_name(&config.file, error))?;
     let base = model::load(task.bench, task.resources, task.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
     phase(emit, "reading the adapter");
     let lora = Adapter::load(&train_input.folder.join(super::train::ADAPTER), base).map_err(adapter::error)?;
-    let template = Template::new(adapter::template(&train_config.template)?, &base.tokenizer).map_err(adapter::error)?;
+    let template =
+        Template::new(adapter::template(&train_config.template)?, &base.tokenizer).map_err(adapter::error)?;
     lora.check(base, &template).map_err(adapter::error)?;
 
     let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_length, config };
@@ -95,11 +97,7 @@ pub fn run(
 ) -> Result<()> {
     let config = adapter::generate_config(job.config)?;
     let tokenizer = &job.base.tokenizer;
-    let longest = max_prompt(
-        job.max_length as usize,
-        config.max_new_tokens,
-        job.base.config.max_position_embeddings,
-    )?;
+    let longest = max_prompt(job.max_length as usize, config.max_new_tokens, job.base.config.max_position_embeddings)?;
     let done: BTreeSet<u32> = pairs.iter().map(|pair| pair.index).collect();
     phase(emit, "encoding the prompts");
     let mut rows = Vec::with_capacity(corpus.len());
@@ -167,11 +165,8 @@ fn scored(row: GeneratedRow, source: &CorpusRow, template: &Template) -> Generat
         })
     };
     let generated = template.extract(&row.text).to_owned();
-    let mut scores = score(&generated);
-    // Where the template came up again the text is cut there, and still says so.
-    if generated.len() < row.text.trim().len() && !scores.tags.contains(&Tag::TemplateLeak) {
-        scores.tags.insert(0, Tag::TemplateLeak);
-    }
+    // What `extract` takes away is the target's own text and its end marker, never a leak of the prompt.
+    let scores = score(&generated);
     GeneratedPair {
         index: row.index,
         response: source.response.clone(),
@@ -195,13 +190,14 @@ pub fn summary(pairs: &[GeneratedPair]) -> app::wire::ScoreSummary {
             ended: Some(pair.ended),
         })
         .collect();
-    let scores: Vec<PairScores> = inputs.iter().zip(pairs).map(|(input, pair)| PairScores {
-        tags: Tag::ALL
-            .into_iter()
-            .filter(|tag| pair.scores.tags.iter().any(|name| name == tag.as_str()))
-            .collect(),
-        ..engine::score::score_pair(input)
-    }).collect();
+    let scores: Vec<PairScores> = inputs
+        .iter()
+        .zip(pairs)
+        .map(|(input, pair)| PairScores {
+            tags: Tag::ALL.into_iter().filter(|tag| pair.scores.tags.iter().any(|name| name == tag.as_str())).collect(),
+            ..engine::score::score_pair(input)
+        })
+        .collect();
     adapter::score_summary(&engine::score::summarise(&inputs, &scores, SHUFFLE_SEED))
 }
 

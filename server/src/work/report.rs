@@ -48,10 +48,7 @@ pub(super) fn execute(task: &mut Task<'_>, config: &ReportConfig, emit: &mut dyn
     report.provenance.report_sha256 = report_sha256(&report)?;
     let text = serde_json::to_vec_pretty(&report).map_err(internal)?;
     engine::artifact::write(&task.folder.join(REPORT), &text).map_err(adapter::error)?;
-    Ok(Ended::Done(CellOutput::Report(ReportOutput {
-        title: config.title.clone(),
-        pairs: report.pairs.len() as u64,
-    })))
+    Ok(Ended::Done(CellOutput::Report(ReportOutput { title: config.title.clone(), pairs: report.pairs.len() as u64 })))
 }
 
 /// Of the report's canonical form: JSON without `provenance.report_sha256`, keys sorted, no white space.
@@ -103,7 +100,5 @@ fn internal(error: serde_json::Error) -> AppError {
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

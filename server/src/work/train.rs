@@ -53,8 +53,8 @@ pub fn run(
         folder,
         initial_factors: None,
     };
-    let outcome = engine::train::train(&job, control, &mut |event| emit(adapter::train_event(event)))
-        .map_err(adapter::error)?;
+    let outcome =
+        engine::train::train(&job, control, &mut |event| emit(adapter::train_event(event))).map_err(adapter::error)?;
     if outcome.stopped_at.is_some() {
         return Ok(None);
     }

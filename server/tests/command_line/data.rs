@@ -18,7 +18,8 @@ fn the_published_figures_come_out_of_the_published_file() {
 #[test]
 fn a_malformed_line_is_named_and_the_rest_is_kept() {
     let folder = Folder::new();
-    let good = r#"{"instruction": "Say hello to everyone in this room.", "response": "Hello to everyone in this nice room!"}"#;
+    let good =
+        r#"{"instruction": "Say hello to everyone in this room.", "response": "Hello to everyone in this nice room!"}"#;
     let file = folder.write("pairs.jsonl", &format!("{good}\nnonsense\n{good}\n"));
     let found = json(&["data", "inspect", &file, "--rule", "all"]).ok();
     assert_eq!((found["format"].as_str(), found["pairs"].as_u64()), (Some("pairs"), Some(2)));

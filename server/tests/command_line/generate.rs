@@ -33,7 +33,10 @@ fn the_same_seed_writes_the_same_text_and_another_another() {
 #[test]
 fn pairs_are_written_and_scored_without_an_adapter_too() {
     let folder = Folder::new();
-    let pairs = folder.write("responses.jsonl", "{\"response\": \"Blue.\", \"instruction\": \"Name a colour.\"}\n{\"response\": \"Two.\"}\n");
+    let pairs = folder.write(
+        "responses.jsonl",
+        "{\"response\": \"Blue.\", \"instruction\": \"Name a colour.\"}\n{\"response\": \"Two.\"}\n",
+    );
     let out = folder.path("written.jsonl");
     let arguments = ["generate", "--model", &tiny_llama(), "--pairs", &pairs, "--max-new", "8", "-o", &out];
     let written = json(&arguments).ok();
@@ -48,8 +51,10 @@ fn senseless_settings_are_refused_by_name() {
     let folder = Folder::new();
     let prompt = folder.write("prompt.txt", "Once");
     let model = tiny_llama();
-    let error = json(&["generate", "--model", &model, "--prompt-file", &prompt, "--top-p", "7"]).error("invalid_setting");
+    let error =
+        json(&["generate", "--model", &model, "--prompt-file", &prompt, "--top-p", "7"]).error("invalid_setting");
     assert!(error["message"].as_str().unwrap().contains("top_p"), "{error}");
-    json(&["generate", "--model", &model, "--prompt-file", &prompt, "--max-new", "4000000000"]).error("invalid_setting");
+    json(&["generate", "--model", &model, "--prompt-file", &prompt, "--max-new", "4000000000"])
+        .error("invalid_setting");
     assert_eq!(plain(&["generate", "--model", &model]).status, 2);
 }

@@ -51,7 +51,8 @@ fn serve(fault: Fault) -> Server {
     for entry in std::fs::read_dir(tiny_llama()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let served = if fault == Fault::Pickle && name == "model.safetensors" { "pytorch_model.bin".to_owned() } else { name };
+        let served =
+            if fault == Fault::Pickle && name == "model.safetensors" { "pytorch_model.bin".to_owned() } else { name };
         files.insert(served, std::fs::read(path).unwrap());
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -117,7 +118,9 @@ impl Answering<'_> {
 
     fn status(&mut self, status: &str, headers: &[String]) -> std::io::Result<()> {
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        self.stream.write_all(format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n").as_bytes())
+        self.stream.write_all(
+            format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n").as_bytes(),
+        )
     }
 
     fn file(&mut self, name: &str, range: Option<usize>, redirect: bool) -> std::io::Result<()> {
@@ -164,7 +167,10 @@ impl Answering<'_> {
         }
         let from = range.filter(|_| honours_range).unwrap_or(0).min(bytes.len());
         let status = if range.is_some() && honours_range { "206 Partial Content" } else { "200 OK" };
-        let mut head = format!("HTTP/1.1 {status}\r\nconnection: close\r\netag: {etag}\r\ncontent-length: {}\r\n", bytes.len() - from);
+        let mut head = format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\netag: {etag}\r\ncontent-length: {}\r\n",
+            bytes.len() - from
+        );
         if status.starts_with("206") {
             head.push_str(&format!("content-range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len()));
         }

@@ -24,7 +24,8 @@ fn a_configuration_alone_tells_parameters_and_what_lora_trains() {
 #[test]
 fn an_unsupported_configuration_is_refused_by_the_name_of_its_field() {
     let folder = Folder::new();
-    let config = folder.write("config.json", &TINYLLAMA.replace("\"attention_bias\": false", "\"attention_bias\": true"));
+    let config =
+        folder.write("config.json", &TINYLLAMA.replace("\"attention_bias\": false", "\"attention_bias\": true"));
     let error = json(&["model", "inspect", &config]).error("unsupported");
     assert!(error["message"].as_str().unwrap().contains("attention_bias"), "{error}");
     json(&["model", "inspect", &config, "--targets", "lm_head"]).json();

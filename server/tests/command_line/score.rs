@@ -18,13 +18,16 @@ fn the_published_output_has_the_published_faults() {
     near(&summary["reference"]["median_words"], 42.0, 0.5);
     near(&summary["generated"]["copied"], 0.62, 0.01);
     near(&summary["generated"]["distinct_2"], 0.331, 0.002);
-    near(&json(&["score", &file, "--cut-at", "Response:"]).ok()["summary"]["rouge_l"], 0.1237, 0.0005);
+    near(&json(&["score", &file, "--behind", "Response:"]).ok()["summary"]["rouge_l"], 0.1237, 0.0005);
+    let cut = json(&["score", &file, "--cut-at", "Response:"]).ok();
+    assert_eq!(cut["summary"]["tags"]["template_leak"], 0, "{}", cut["summary"]);
 }
 
 #[test]
 fn people_get_a_table_and_a_file_without_rows_is_an_error() {
     let folder = Folder::new();
-    let file = folder.write("rows.jsonl", "{\"response\": \"The sky is blue.\", \"generated\": \"What colour is the sky?\"}\n");
+    let file = folder
+        .write("rows.jsonl", "{\"response\": \"The sky is blue.\", \"generated\": \"What colour is the sky?\"}\n");
     let people = plain(&["score", &file]);
     assert_eq!(people.status, 0, "{}", people.stderr);
     assert!(people.stdout.contains("What colour is the sky?"));

@@ -7,8 +7,23 @@ use crate::support::{Folder, json, pairs, tiny_llama};
 fn train(folder: &Folder, data: &str, output: &str, more: &[&str]) -> crate::support::Ran {
     let model = tiny_llama();
     let fixed = [
-        "train", "--model", &model, "--data", data, "-o", output, "--max-length", "64", "--batch-size", "2",
-        "--checkpoint-every", "2", "--samples", "0", "--models-in", &folder.path("data"),
+        "train",
+        "--model",
+        &model,
+        "--data",
+        data,
+        "-o",
+        output,
+        "--max-length",
+        "256",
+        "--batch-size",
+        "2",
+        "--checkpoint-every",
+        "2",
+        "--samples",
+        "0",
+        "--models-in",
+        &folder.path("data"),
     ];
     json(&[&fixed[..], more].concat())
 }
@@ -23,7 +38,8 @@ fn an_adapter_is_all_that_generation_needs_and_it_is_bound_to_its_base() {
     assert_eq!(trained["steps"].as_array().unwrap().len(), 4);
     let adapter = trained["adapter"].as_str().unwrap();
     let responses = folder.write("responses.jsonl", "{\"response\": \"The number that follows is 4.\"}\n");
-    let arguments = ["generate", "--model", &tiny_llama(), "--adapter", adapter, "--pairs", &responses, "--max-new", "8"];
+    let arguments =
+        ["generate", "--model", &tiny_llama(), "--adapter", adapter, "--pairs", &responses, "--max-new", "8"];
     assert_eq!(json(&arguments).ok()["template_sha256"], trained["output"]["template_sha256"]);
 
     // A base model that differs in one weight.
@@ -74,7 +90,9 @@ fn the_same_command_again_goes_on_exactly_where_it_was_stopped() {
 fn a_senseless_setting_is_refused_by_name_before_anything_is_loaded() {
     let folder = Folder::new();
     let data = folder.write("pairs.jsonl", &pairs(12));
-    for (flag, value, field) in [("--rank", "0", "rank"), ("--learning-rate", "NaN", "learning_rate"), ("--epochs", "0", "epochs")] {
+    for (flag, value, field) in
+        [("--rank", "0", "rank"), ("--learning-rate", "NaN", "learning_rate"), ("--epochs", "0", "epochs")]
+    {
         let error = train(&folder, &data, &folder.path("out"), &[flag, value]).error("invalid_setting");
         assert!(error["message"].as_str().unwrap().contains(field), "{error}");
     }
@@ -83,12 +101,15 @@ fn a_senseless_setting_is_refused_by_name_before_anything_is_loaded() {
 
 fn experiment(folder: &Folder) -> String {
     folder.write("pairs.jsonl", &pairs(12));
-    folder.write("responses.jsonl", "{\"response\": \"The number is 4.\", \"instruction\": \"What follows 3?\"}\n{\"response\": \"Nine.\"}\n");
+    folder.write(
+        "responses.jsonl",
+        "{\"response\": \"The number is 4.\", \"instruction\": \"What follows 3?\"}\n{\"response\": \"Nine.\"}\n",
+    );
     folder.write(
         "experiment.toml",
         &format!(
             "[experiment]\nname = \"Tiny\"\n[data]\nfile = \"pairs.jsonl\"\n[model]\nmodel = {:?}\n\
-             [train]\nmax_length = 64\nmax_steps = 3\nbatch_size = 2\nsamples = 0\n\
+             [train]\nmax_length = 256\nmax_steps = 3\nbatch_size = 2\nsamples = 0\n\
              [generate]\nfile = \"responses.jsonl\"\nmax_new_tokens = 8\n[report]\ntitle = \"Tiny report\"\n",
             tiny_llama()
         ),
@@ -147,6 +168,10 @@ fn ctrl_c_saves_and_resume_finishes() {
     let output = child.wait_with_output().unwrap();
     let stderr = rest.join().unwrap().join("\n");
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}\n{stderr}"));
-    assert_eq!((output.status.code(), answer["error"]["code"].as_str()), (Some(1), Some("stopped")), "{answer}\n{stderr}");
+    assert_eq!(
+        (output.status.code(), answer["error"]["code"].as_str()),
+        (Some(1), Some("stopped")),
+        "{answer}\n{stderr}"
+    );
     assert!(answer["error"]["hint"].as_str().unwrap().contains("backtranslate resume "), "{answer}");
 }

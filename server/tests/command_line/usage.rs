@@ -50,7 +50,11 @@ fn a_wrong_command_is_status_2_and_json_where_json_was_asked_for() {
 fn an_error_for_people_says_what_to_do_on_stderr() {
     let failed = plain(&["model", "inspect", "nowhere/at-all"]);
     assert_eq!((failed.status, failed.stdout.as_str()), (1, ""));
-    assert!(failed.stderr.starts_with("error: ") && failed.stderr.contains("model fetch nowhere/at-all"), "{}", failed.stderr);
+    assert!(
+        failed.stderr.starts_with("error: ") && failed.stderr.contains("model fetch nowhere/at-all"),
+        "{}",
+        failed.stderr
+    );
 }
 
 #[cfg(unix)]

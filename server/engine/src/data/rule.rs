@@ -49,11 +49,19 @@ pub struct Gathering<'a> {
     pairs: Vec<Pair>,
     dropped: BTreeMap<&'static str, u64>,
     text_bytes: u64,
+    most_text_bytes: u64,
 }
 
 impl<'a> Gathering<'a> {
     pub fn new(path: &Path, rule: &'a PairRule) -> Self {
-        Self { path: path.to_owned(), rule, pairs: Vec::new(), dropped: BTreeMap::new(), text_bytes: 0 }
+        Self {
+            path: path.to_owned(),
+            rule,
+            pairs: Vec::new(),
+            dropped: BTreeMap::new(),
+            text_bytes: 0,
+            most_text_bytes: MOST_TEXT_BYTES,
+        }
     }
 
     /// Counts a row or message that made no exchange.
@@ -68,7 +76,7 @@ impl<'a> Gathering<'a> {
         }
         // One long prompt with many replies would be copied for each of them.
         self.text_bytes += (exchange.instruction.text.len() + exchange.response.text.len()) as u64;
-        if self.text_bytes > MOST_TEXT_BYTES {
+        if self.text_bytes > self.most_text_bytes {
             let problem = format!(
                 "its pairs hold more than {} MiB of text; split it or set a stricter rule",
                 MOST_TEXT_BYTES >> 20
@@ -141,4 +149,31 @@ fn refusal(rule: &PairRule, exchange: &Exchange<'_>) -> Option<&'static str> {
         return Some("not_first_turn");
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_that_many_replies_would_copy_without_end_is_refused() {
+        let rule = PairRule {
+            language: None,
+            best_reply_only: false,
+            quality_above: None,
+            words_above: 0,
+            first_turn_only: false,
+            limit: None,
+        };
+        let long = "x".repeat(1 << 20);
+        let mut gathering = Gathering { most_text_bytes: 8 << 20, ..Gathering::new(Path::new("f"), &rule) };
+        let exchange = Exchange {
+            instruction: Side { text: &long, ..Side::default() },
+            response: Side { text: "y", ..Side::default() },
+            ..Exchange::default()
+        };
+        let refused = (0..20).find_map(|_| gathering.offer(&exchange).err()).unwrap();
+        assert!(refused.to_string().contains("more than 8 MiB"), "{refused}");
+        assert_eq!(gathering.pairs.len(), 7);
+    }
 }

@@ -53,7 +53,11 @@ pub(crate) fn generate_with(
             return Err(Error::invalid(
                 "max_new_tokens",
                 config.max_new_tokens,
-                format!("at most {} behind a prompt of {} tokens", context - row.prompt.ids.len(), row.prompt.ids.len()),
+                format!(
+                    "at most {} behind a prompt of {} tokens",
+                    context - row.prompt.ids.len(),
+                    row.prompt.ids.len()
+                ),
             ));
         }
     }

@@ -26,7 +26,10 @@ pub struct GenerateRow {
 #[derive(Clone, Debug, PartialEq)]
 pub enum GenerateEvent {
     /// Text that a row grew by.
-    Token { index: u32, text: String },
+    Token {
+        index: u32,
+        text: String,
+    },
     Row(GeneratedRow),
 }
 

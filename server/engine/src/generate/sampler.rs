@@ -36,7 +36,8 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &[f32], config: &GenerateConfig) -> Option<u32> {
-        let mut kept: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).filter(|(_, logit)| logit.is_finite()).collect();
+        let mut kept: Vec<(u32, f32)> =
+            (0..).zip(logits.iter().copied()).filter(|(_, logit)| logit.is_finite()).collect();
         if kept.is_empty() {
             return None;
         }

@@ -217,5 +217,6 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 pub(crate) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::malformed(path, format!("line {}", error.line()), error.to_string()))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::malformed(path, format!("line {}", error.line()), error.to_string()))
 }

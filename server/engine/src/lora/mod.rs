@@ -134,12 +134,8 @@ mod tests {
             rope_theta: 10_000.0,
             tie_word_embeddings: false,
         };
-        let lora = LoraConfig {
-            rank: 16,
-            alpha: 32.0,
-            dropout: 0.1,
-            targets: vec![Projection::QProj, Projection::VProj],
-        };
+        let lora =
+            LoraConfig { rank: 16, alpha: 32.0, dropout: 0.1, targets: vec![Projection::QProj, Projection::VProj] };
         assert_eq!(lora.trainable(&tinyllama), 2_252_800);
         assert_eq!(format!("{:.4}", lora.trainable_percent(&tinyllama)), "0.2044");
     }

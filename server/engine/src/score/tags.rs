@@ -14,9 +14,9 @@ pub enum Tag {
     Echo,
     /// A run of at least [`COPIED_RUN`] words stands in the response.
     Copied,
-    /// Nothing is asked: no question mark, and no sentence, line or clause begins with a word that asks (a verb of
-    /// request, a question word) or holds a phrase such as "I want" or "help me". Texts mostly in other than Latin
-    /// letters are not judged.
+    /// Nothing is asked: no question mark, no sentence that begins with a verb of request ("Describe ...") or as a
+    /// question does ("How to ...", "Is there ..."), no such verb after a comma, no phrase such as "I want" or "please".
+    /// The steps of a list are not looked at. Texts mostly in other than Latin letters are not judged.
     NotAnInstruction,
     /// No words.
     Empty,
@@ -72,22 +72,36 @@ const LEAKS: [&str; 16] = [
     "</s>",
 ];
 
-/// Words that ask when a sentence begins with them.
-const ASKING: &str = "act add adapt adjust advise amend analyse analyze annotate answer apply argue arrange ask assess \
-assume be brainstorm break build calculate can cite classify clarify collect come combine comment compare compile \
-complete compose compute conduct consider construct continue contrast convert convince correct could craft create \
-critique debug decide declare deduce define demonstrate derive describe design detail determine develop diagnose did \
-differentiate discuss distinguish divide do does don draft draw edit elaborate enumerate estimate evaluate examine \
-execute expand explain explore express extend extract figure fill find finish fix focus format formulate generate \
-get give go guess guide had has have help highlight how identify illustrate imagine implement improve include infer \
-inform insert instruct interpret introduce invent is isn justify keep label let list listen look make match may \
-mention modify name note offer optimize order organize outline paraphrase pick plan play please point predict \
-prepare present pretend print proofread propose prove provide put quote rank rate read rearrange recall recite \
-recommend reconstruct reduce refactor rephrase replace reply report research respond restate return review revise \
-rewrite roleplay run say search select send sequence share shorten should show simplify simulate solve sort specify \
-spell split start state structure suggest sum summarise summarize take talk teach tell test think transform \
-transcribe translate treat try turn update use using verify visualize walk was weren were what when where which who \
-whom whose why will with work would write";
+/// Verbs of request: they ask at the beginning of a sentence.
+const VERBS: &str = "act add adapt adjust advise amend analyse analyze annotate answer apply argue arrange ask assess \
+assume brainstorm break build calculate cite classify clarify collect come combine comment compare compile complete \
+compose compute conduct consider construct continue contrast convert convince correct craft create critique debug \
+decide deduce define demonstrate derive describe design detail determine develop diagnose differentiate discuss \
+distinguish divide draft draw edit elaborate enumerate estimate evaluate examine execute expand explain explore \
+express extend extract figure fill find finish fix focus format formulate generate get give guess guide help highlight \
+identify illustrate imagine implement improve include infer inform insert instruct interpret introduce invent justify \
+keep let list listen make match mention modify name offer optimize order organize outline paraphrase pick plan play \
+predict prepare present pretend print proofread propose prove provide quote rank rate read rearrange recite recommend \
+reconstruct reduce refactor rephrase replace reply report research respond restate return review revise rewrite \
+roleplay run say search select send share shorten show simplify simulate solve sort specify spell split suggest \
+summarise summarize take talk teach tell think transform transcribe translate treat try update use using verify \
+visualize walk write";
+
+/// Those that ask at the beginning of a clause as well ("Given two numbers, compute ..."); an answer's own advice
+/// ("in that case, use ...") begins with others.
+const CLAUSE_VERBS: &str = "analyse analyze answer calculate classify compare complete compose compute convert create \
+define describe design discuss draft elaborate enumerate estimate evaluate explain extract find generate give help \
+identify implement imagine list name outline paraphrase predict pretend propose prove provide recommend rephrase \
+respond rewrite solve suggest summarise summarize tell translate write";
+
+/// Auxiliaries: a sentence that begins with one is a question, and so is one whose question word comes before one.
+const AUXILIARIES: &str = "am are aren can could couldn did didn do does doesn don had has have is isn m may might must \
+re s shall should shouldn to was wasn were weren will won would wouldn";
+
+const QUESTION_WORDS: &str = "how what when where which who whom whose why";
+
+/// Words after which a request may still begin: "Now list ...", "Hi, explain ...".
+const OPENERS: &str = "also and but hello hey hi next now ok okay please so thanks then";
 
 /// Phrases that ask wherever they stand.
 const REQUESTS: [&str; 26] = [
@@ -153,24 +167,61 @@ fn asks(text: &str) -> bool {
         return true;
     }
     let text: String = text.chars().take(8 * words::MOST_WORDS).collect::<String>().to_lowercase();
-    let begins = text.split(['.', '!', ':', ';', ',', '\n', '(', '"']).any(|clause| {
-        let first = words::of(clause).find(|word| !word.chars().all(|letter| letter.is_ascii_digit()));
-        // "Now list ...", "Then explain ...", "And write ...".
-        let second = words::of(clause).nth(1);
-        let leads = |word: &str| ASKING.split(' ').any(|asking| asking == word);
-        match first {
-            Some(
-                "now" | "then" | "and" | "but" | "so" | "next" | "also" | "ok" | "okay" | "hi" | "hello" | "hey"
-                | "thanks" | "to",
-            ) => second.is_some_and(leads),
-            Some(word) => leads(word),
-            None => false,
-        }
+    // Further steps of a list are an answer's as often as a request's: only the text's first line counts whatever it is.
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate();
+    let begins = lines.filter(|(place, line)| *place == 0 || !is_step(line)).any(|(_, line)| {
+        sentences(line).any(|sentence| {
+            let mut clauses = sentence.split([',', ';', ':', '"']);
+            clauses.next().is_some_and(begins_a_request) || clauses.any(asks_in_passing)
+        })
     });
     begins || {
         let joined = words::of(&text).fold(String::from(" "), |joined, word| joined + word + " ");
         REQUESTS.iter().any(|request| joined.contains(&format!(" {request} ")))
     }
+}
+
+fn begins_a_request(clause: &str) -> bool {
+    let mut words =
+        words::of(clause).skip_while(|word| is_in(OPENERS, word) || word.chars().all(|letter| letter.is_ascii_digit()));
+    match (words.next(), words.next()) {
+        (Some(first), second) if is_in(QUESTION_WORDS, first) => {
+            second.is_none_or(|second| is_in(AUXILIARIES, second) || first == "how")
+        }
+        (Some(first), _) => is_in(VERBS, first) || (is_in(AUXILIARIES, first) && !matches!(first, "to" | "re" | "s")),
+        (None, _) => false,
+    }
+}
+
+/// A clause behind a comma: less passes for a request there.
+fn asks_in_passing(clause: &str) -> bool {
+    let mut words = words::of(clause).skip_while(|word| is_in(OPENERS, word));
+    match (words.next(), words.next()) {
+        (Some("how" | "why"), Some(second)) => is_in(AUXILIARIES, second),
+        (Some(first), _) => is_in(CLAUSE_VERBS, first),
+        (None, _) => false,
+    }
+}
+
+fn is_in(list: &str, word: &str) -> bool {
+    list.split(' ').any(|known| known == word)
+}
+
+/// An entry of a list: "- Open it", "2. Open it".
+fn is_step(line: &str) -> bool {
+    let rest = line.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    line.starts_with(['-', '*', '•', '#', '`', '|']) || (rest.len() < line.len() && rest.starts_with(['.', ')']))
+}
+
+/// Parts of a line that end in a full stop or an exclamation mark before a space.
+fn sentences(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = text.match_indices(['.', '!']).map(|(place, _)| place + 1).find(|&end| text[end..].starts_with(' '));
+        rest = end.map(|end| &text[end..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
 }
 
 fn loops(text: &str) -> bool {

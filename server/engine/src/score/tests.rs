@@ -17,6 +17,9 @@ fn a_good_instruction_has_no_tags() {
         "Hi, write me a short note on yeast",
         "Now list three more",
         "My class is about baking: describe the role of yeast.",
+        "How to store yeast",
+        "Given a bag of flour and some water, compute the hydration.",
+        "In a cold kitchen, how can I make dough rise",
         "パンはなぜ膨らむのですか",
     ] {
         assert_eq!(tags_of(RESPONSE, good), [], "{good}");

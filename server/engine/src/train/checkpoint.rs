@@ -28,6 +28,9 @@ pub(super) struct State {
     pub(super) loss: f64,
     pub(super) validation_loss_before: Option<f64>,
     pub(super) validation_loss: Option<f64>,
+    /// A stop came into the validation that is due after `step`: a resume begins with it.
+    #[serde(default)]
+    pub(super) evaluation_due: bool,
     pub(super) job: JobIdentity,
 }
 

@@ -74,7 +74,11 @@ impl TrainConfig {
 }
 
 fn whole(field: &'static str, value: u64, least: u64, most: u64) -> Result<()> {
-    if (least..=most).contains(&value) { Ok(()) } else { Err(Error::invalid(field, value, format!("{least} to {most}"))) }
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::invalid(field, value, format!("{least} to {most}")))
+    }
 }
 
 fn number(field: &'static str, value: f64, most: f64) -> Result<()> {

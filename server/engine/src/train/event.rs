@@ -5,12 +5,27 @@ pub enum TrainEvent {
     Phase(&'static str),
     Integrity(Integrity),
     /// Training goes on after this step of a checkpoint.
-    Resumed { step: u32 },
+    Resumed {
+        step: u32,
+    },
     Step(Step),
     /// `loss` in nats per supervised token.
-    Evaluation { step: u32, loss: f64, tokens: u64 },
-    Checkpoint { step: u32, name: String },
-    Sample { step: u32, index: usize, response: String, reference: String, generated: String },
+    Evaluation {
+        step: u32,
+        loss: f64,
+        tokens: u64,
+    },
+    Checkpoint {
+        step: u32,
+        name: String,
+    },
+    Sample {
+        step: u32,
+        index: usize,
+        response: String,
+        reference: String,
+        generated: String,
+    },
 }
 
 /// What encoding did to the training targets.

@@ -104,6 +104,7 @@ impl<'a> Trainer<'a> {
                     loss: 0.0,
                     validation_loss_before: None,
                     validation_loss: None,
+                    evaluation_due: false,
                     job: identity,
                 };
                 (state, set, optimizer)
@@ -130,6 +131,8 @@ impl<'a> Trainer<'a> {
         if self.state.step == 0 {
             self.evaluate()?;
             self.state.validation_loss_before = self.state.validation_loss;
+        } else if self.state.evaluation_due {
+            self.evaluate()?;
         }
         (self.on_event)(TrainEvent::Phase("training"));
         let mut saved = self.state.step;
@@ -154,6 +157,9 @@ impl<'a> Trainer<'a> {
             if self.control.asked().is_some() && !last {
                 return self.stop(saved);
             }
+        }
+        if self.state.evaluation_due {
+            return self.stop(saved);
         }
         (self.on_event)(TrainEvent::Phase("writing the adapter"));
         let folder = self.job.folder.join("adapter");
@@ -258,6 +264,7 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         (self.on_event)(TrainEvent::Phase("measuring the validation loss"));
+        self.state.evaluation_due = true;
         let llama = &self.job.model.llama;
         let (mut sum, mut tokens) = (0.0, 0);
         for sequences in self.validation.chunks(self.config.batch_size) {
@@ -274,6 +281,7 @@ impl<'a> Trainer<'a> {
         }
         let loss = sum / tokens as f64;
         self.state.validation_loss = Some(loss);
+        self.state.evaluation_due = false;
         (self.on_event)(TrainEvent::Evaluation { step: self.state.step, loss, tokens });
         (self.on_event)(TrainEvent::Phase("training"));
         Ok(())

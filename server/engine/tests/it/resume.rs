@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use engine::data::Pair;
 use engine::lora::{LoraConfig, Projection};
@@ -115,8 +117,8 @@ fn a_run_stopped_anywhere_and_resumed_is_the_run_that_was_not_stopped() {
     assert_eq!(uninterrupted.checkpoints, [4, 8, 12, 16]);
     let figures = uninterrupted.figures();
 
-    // In the middle of an epoch, at its end, just after it, and before the last step.
-    for stop_at in [1, 6, 8, 9, 15] {
+    // In the middle of an epoch, at its end, just after it, before the last step, and after it (the validation is due).
+    for stop_at in [1, 6, 8, 9, 15, 16] {
         let folder = tempfile::tempdir().unwrap();
         let first = bench.run(folder.path(), at_step(stop_at, Stop::Save));
         let stopped = first.result.as_ref().unwrap();
@@ -134,6 +136,7 @@ fn a_run_stopped_anywhere_and_resumed_is_the_run_that_was_not_stopped() {
             (outcome.loss.to_bits(), outcome.validation_loss)
         );
         assert_eq!(resumed.validation_loss_before, outcome.validation_loss_before);
+        assert_eq!([first.evaluations, second.evaluations].concat(), uninterrupted.evaluations, "stopped at {stop_at}");
     }
 }
 
@@ -150,6 +153,41 @@ fn a_run_may_be_stopped_many_times() {
     figures.extend(last.figures());
     assert_eq!(figures, uninterrupted.figures());
     assert_eq!(last.result.unwrap().adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
+}
+
+#[test]
+fn a_run_stopped_by_another_thread_at_any_moment_goes_on_exactly() {
+    let bench = Bench::new();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let uninterrupted = bench.run(whole.path(), nothing);
+    let (mut figures, mut evaluations) = (Vec::new(), Vec::new());
+    let mut sessions = 0;
+    let outcome = loop {
+        // Ever later, so that the run comes to its end on any machine.
+        let delay = Duration::from_millis(2 + sessions);
+        let session = bench.run(parts.path(), |event, control| {
+            if matches!(event, TrainEvent::Phase("training")) {
+                let control = control.clone();
+                thread::spawn(move || {
+                    thread::sleep(delay);
+                    control.stop(Stop::Save);
+                });
+            }
+        });
+        figures.extend(session.figures());
+        // A session that ended before its first step was saved has measured the start in vain.
+        evaluations.retain(|(step, _)| !session.evaluations.iter().any(|(again, _)| again == step));
+        evaluations.extend(session.evaluations);
+        sessions += 1;
+        let outcome = session.result.unwrap();
+        if outcome.stopped_at.is_none() {
+            break outcome;
+        }
+    };
+    eprintln!("{sessions} sessions");
+    assert_eq!(figures, uninterrupted.figures());
+    assert_eq!(evaluations, uninterrupted.evaluations);
+    assert_eq!(outcome.adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
 }
 
 #[test]

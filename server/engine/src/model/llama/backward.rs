@@ -50,8 +50,7 @@ impl LayerBackward<'_> {
         let dproduct = self.through(DownProj, product, dy.clone(), gradients);
         let (dgate, dup) = swiglu_backward(trace.gate.clone(), trace.up.clone(), dproduct);
         let normed = || rms_norm(trace.middle.clone(), &layer.ffn_norm, eps);
-        let dnormed =
-            self.through(GateProj, normed, dgate, gradients) + self.through(UpProj, normed, dup, gradients);
+        let dnormed = self.through(GateProj, normed, dgate, gradients) + self.through(UpProj, normed, dup, gradients);
         let dmiddle = dy + rms_norm_backward(trace.middle.clone(), &layer.ffn_norm, eps, dnormed);
 
         let dcontext = self.through(OProj, || trace.context.clone(), dmiddle.clone(), gradients);

@@ -93,7 +93,13 @@ impl Llama {
         self.embedding.clone().select(0, ids)
     }
 
-    fn layer_forward(&self, index: usize, x: Tensor<2>, pass: &Pass<'_>, attend: Attend<'_>) -> (Tensor<2>, LayerTrace) {
+    fn layer_forward(
+        &self,
+        index: usize,
+        x: Tensor<2>,
+        pass: &Pass<'_>,
+        attend: Attend<'_>,
+    ) -> (Tensor<2>, LayerTrace) {
         let layer = &self.layers[index];
         let eps = self.config.rms_norm_eps;
         let project = |projection, x| pass.project(layer, index, projection, x);

@@ -45,11 +45,7 @@ pub(crate) struct LoraSet {
 }
 
 impl Llama {
-    pub(crate) fn load(
-        files: &ModelFiles,
-        device: &burn::tensor::Device,
-        progress: LoadProgress<'_>,
-    ) -> Result<Self> {
+    pub(crate) fn load(files: &ModelFiles, device: &burn::tensor::Device, progress: LoadProgress<'_>) -> Result<Self> {
         let config = files.config.clone();
         let hidden = config.hidden_size;
         let total = 3 + config.num_hidden_layers as u64 * 9 - u64::from(config.tie_word_embeddings);

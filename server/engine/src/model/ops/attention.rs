@@ -117,8 +117,7 @@ pub(super) fn composed(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &S
         .parts
         .iter()
         .map(|part| {
-            let probabilities =
-                segments.probabilities(part, segments.stack(part, q), segments.split(part, k));
+            let probabilities = segments.probabilities(part, segments.stack(part, q), segments.split(part, k));
             segments.unstack(part, probabilities.matmul(segments.split(part, v)))
         })
         .collect();

@@ -83,9 +83,7 @@ pub(crate) fn lora_backward(
     let dropped = dropout.apply(x);
     let low = dropped.clone().matmul(factors.a.clone().transpose()); // [tokens, rank]
     let dlow = dy.clone().matmul(factors.b.clone()) * scale; // [tokens, rank]
-    let gradients = FactorGradients {
-        a: dlow.clone().transpose().matmul(dropped),
-        b: dy.transpose().matmul(low) * scale,
-    };
+    let gradients =
+        FactorGradients { a: dlow.clone().transpose().matmul(dropped), b: dy.transpose().matmul(low) * scale };
     (dropout.apply(dlow.matmul(factors.a.clone())), gradients)
 }

@@ -17,7 +17,7 @@ mod tests;
 
 pub(crate) use attention::{Segments, attend_cached, attention, attention_backward};
 pub(crate) use head::{head_loss, target_log_probs};
-pub(crate) use linear::{Dropout, Factors, FactorGradients, linear, lora_backward, lora_linear};
+pub(crate) use linear::{Dropout, FactorGradients, Factors, linear, lora_backward, lora_linear};
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward};
 pub(crate) use rope::Rope;
 pub(crate) use swiglu::{swiglu, swiglu_backward};

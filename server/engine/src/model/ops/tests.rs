@@ -164,7 +164,10 @@ fn fused_kernels_equal_their_compositions_over_odd_shapes() {
         let (x, dy) = (random([rows, columns], 1) * 4.0, random([rows, columns], 2));
         let up = random([rows, columns], 3);
         let weight: Tensor<1> = random([1, columns], 4).reshape([columns]);
-        assert!(difference(&rms_norm(x.clone(), &weight, 1e-5), &super::rms_norm::composed(x.clone(), &weight, 1e-5)) < 1e-5);
+        assert!(
+            difference(&rms_norm(x.clone(), &weight, 1e-5), &super::rms_norm::composed(x.clone(), &weight, 1e-5))
+                < 1e-5
+        );
         let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone());
         let composed = super::rms_norm::composed_backward(x.clone(), &weight, 1e-5, dy.clone());
         assert!(difference(&dx, &composed) < 1e-5);
@@ -193,9 +196,7 @@ fn fused_attention_equals_the_composition_over_odd_shapes() {
         assert!(difference(&attention(&q, &k, &v, &segments), &composed) < 1e-5, "{lengths:?}");
         let fused = attention_backward(&q, &k, &v, &dy, &segments);
         let composed = super::attention::composed_backward(&q, &k, &v, &dy, &segments);
-        for (what, a, b) in
-            [("q", fused.0, composed.0), ("k", fused.1, composed.1), ("v", fused.2, composed.2)]
-        {
+        for (what, a, b) in [("q", fused.0, composed.0), ("k", fused.1, composed.1), ("v", fused.2, composed.2)] {
             assert!(difference(&a, &b) < 2e-5, "{lengths:?} d{what}: {}", difference(&a, &b));
         }
     }

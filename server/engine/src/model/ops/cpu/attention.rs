@@ -225,7 +225,9 @@ pub(super) fn backward(q: &[f32], k: &[f32], v: &[f32], dy: &[f32], lengths: &[u
         let group_width = shape.group * shape.head_dim;
         for row in 0..part.length {
             let token = part.sequence + row;
-            let place = |width: usize, size: usize| token * width + part.kv_head * size..token * width + (part.kv_head + 1) * size;
+            let place = |width: usize, size: usize| {
+                token * width + part.kv_head * size..token * width + (part.kv_head + 1) * size
+            };
             dq[place(shape.q_width, group_width)].copy_from_slice(&part.dq[row * group_width..(row + 1) * group_width]);
             let own = row * shape.head_dim..(row + 1) * shape.head_dim;
             dk[place(shape.kv_width, shape.head_dim)].copy_from_slice(&part.dk[own.clone()]);

@@ -69,7 +69,8 @@ pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32)
         |first, rows| {
             let range = first * columns..first * columns + rows.len();
             let (x, dy) = (&x[range.clone()], &dy[range]);
-            for ((dx, x), dy) in rows.chunks_exact_mut(columns).zip(x.chunks_exact(columns)).zip(dy.chunks_exact(columns))
+            for ((dx, x), dy) in
+                rows.chunks_exact_mut(columns).zip(x.chunks_exact(columns)).zip(dy.chunks_exact(columns))
             {
                 let scale = inverse_rms(x, eps);
                 for ((weighted, dy), weight) in dx.iter_mut().zip(dy).zip(weight) {

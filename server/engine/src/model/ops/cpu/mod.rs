@@ -127,13 +127,7 @@ impl CpuKernels for Flex {
         tensor(elementwise::dropout(x.values(), x.columns(), rate, seed), [x.rows(), x.columns()])
     }
 
-    fn attention_kernel(
-        q: Primitive,
-        k: Primitive,
-        v: Primitive,
-        lengths: Vec<usize>,
-        head_dim: usize,
-    ) -> Primitive {
+    fn attention_kernel(q: Primitive, k: Primitive, v: Primitive, lengths: Vec<usize>, head_dim: usize) -> Primitive {
         let (q, k, v) = (Matrix::new(q), Matrix::new(k), Matrix::new(v));
         let shape = attention::Shape::new(q.columns(), k.columns(), head_dim);
         let y = attention::forward(q.values(), k.values(), v.values(), &lengths, shape);

@@ -1,7 +1,11 @@
+//! Conversation files of every form, against the known counts, and hostile ones.
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::*;
+
+mod hostile;
 
 /// A file beside the repository that not everyone has.
 fn shared(name: &str) -> Option<PathBuf> {
@@ -195,15 +199,6 @@ fn only_the_first_twenty_malformed_rows_are_reported_and_all_are_counted() {
 }
 
 #[test]
-fn bytes_that_are_not_utf8_are_a_malformed_row() {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(b"\xef\xbb\xbf{\"instruction\":\"a\",\"response\":\"b\"}\r\n{\"instruction\":\"\xff\"}\n").unwrap();
-    let prepared = prepare(file.path(), None, &any()).unwrap();
-    assert_eq!((prepared.pairs.len(), prepared.malformed_count), (1, 1));
-    assert!(prepared.malformed[0].problem.contains("UTF-8"));
-}
-
-#[test]
 fn alpaca_is_read_as_an_array_and_as_lines_with_the_input_below_the_instruction() {
     let first = "{\"instruction\": \"Sum up.\", \"input\": \"A, ] text \\\"[\\\\\", \"output\": \"B\"}";
     let second = "{\"instruction\": \"Say hi.\", \"input\": \"\",\n \"output\": \"Hi.\"}";
@@ -228,52 +223,6 @@ fn a_malformed_element_of_an_array_is_named_and_the_others_are_kept() {
     let cut = of("[{\"instruction\":\"a\",\"output\":\"b\"},\n{\"instruction\":\"a\",\"out", &any());
     assert_eq!((cut.pairs.len(), cut.malformed_count), (1, 1));
     assert!(cut.malformed[0].problem.contains("ends within"));
-}
-
-#[test]
-fn gzip_is_known_by_its_bytes_and_a_cut_stream_is_an_error() {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    for number in 0..5000 {
-        writeln!(encoder, "{{\"instruction\":\"a {number}\",\"response\":\"b\"}}").unwrap();
-    }
-    let bytes = encoder.finish().unwrap();
-    let mut whole = tempfile::NamedTempFile::new().unwrap();
-    whole.write_all(&bytes).unwrap();
-    let prepared = prepare(whole.path(), None, &any()).unwrap();
-    assert_eq!(prepared.pairs.len(), 5000);
-    assert_eq!(prepared.sha256, artifact::sha256(&bytes));
-
-    let mut cut = tempfile::NamedTempFile::new().unwrap();
-    cut.write_all(&bytes[..bytes.len() / 2]).unwrap();
-    assert_eq!(prepare(cut.path(), None, &any()).unwrap_err().code(), "malformed_file");
-}
-
-#[test]
-fn a_gzip_bomb_and_an_endless_line_are_refused_without_being_held() {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(b"{\"instruction\":\"a\",\"response\":\"b\"}\n").unwrap();
-    for _ in 0..40 {
-        encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
-    }
-    let mut bomb = tempfile::NamedTempFile::new().unwrap();
-    bomb.write_all(&encoder.finish().unwrap()).unwrap();
-    let error = prepare(bomb.path(), None, &any()).unwrap_err();
-    assert!(error.to_string().contains("16 MiB"), "{error}");
-
-    let text = format!(
-        "{{\"instruction\":\"a\",\"response\":\"b\"}}\n\"{}\"\n{{\"instruction\":\"c\",\"response\":\"d\"}}\n",
-        "x".repeat(5 << 20)
-    );
-    let prepared = of(&text, &any());
-    assert_eq!((prepared.pairs.len(), prepared.malformed_count, prepared.malformed[0].line), (2, 1, 2));
-    assert!(prepared.malformed[0].problem.contains("longer than 4 MiB"));
-}
-
-#[test]
-fn a_text_beyond_a_mebibyte_is_malformed() {
-    let text = format!("{{\"instruction\":\"a\",\"response\":\"{}\"}}\n", "x".repeat((1 << 20) + 1));
-    let prepared = of(&text, &any());
-    assert_eq!((prepared.malformed_count, prepared.malformed[0].field.as_str()), (1, "response"));
 }
 
 fn message(id: &str, parent: Option<&str>, role: &str) -> String {
@@ -315,50 +264,6 @@ fn replies_may_stand_before_what_they_answer_and_turns_count_exchanges() {
     let prepared = of(&text, &any());
     assert_eq!(texts(&prepared), [("text c", "text d", 1), ("text a", "text b", 0)]);
     assert!(prepared.pairs.iter().all(|pair| pair.tree == "a"));
-}
-
-#[test]
-fn a_chain_of_two_hundred_thousand_messages_overflows_nothing() {
-    let mut text = message("0", None, "prompter");
-    for number in 1..200_000_u32 {
-        let role = if number % 2 == 0 { "prompter" } else { "assistant" };
-        text += &message(&number.to_string(), Some(&(number - 1).to_string()), role);
-    }
-    let prepared = of(&text, &any());
-    assert_eq!((prepared.pairs.len(), prepared.first_turn_pairs), (100_000, 1));
-}
-
-#[test]
-fn a_tree_nested_beyond_measure_is_malformed_and_the_next_is_kept() {
-    let deep = format!(
-        "{{\"message_tree_id\":\"t\",\"prompt\":{}{}}}\n",
-        "{\"role\":\"prompter\",\"replies\":[".repeat(100_000),
-        "]}".repeat(100_000)
-    );
-    let good = "{\"message_tree_id\":\"t\",\"prompt\":{\"message_id\":\"a\",\"role\":\"prompter\",\"text\":\"A\",\"labels\":{\"quality\":{\"value\":0.5}},\
-                \"replies\":[{\"message_id\":\"b\",\"role\":\"assistant\",\"text\":\"B\",\"labels\":{\"quality\":{\"count\":1,\"value\":0.25}}},\
-                {\"message_id\":\"c\",\"role\":\"assistant\",\"text\":3}]}}\n";
-    let prepared = of(&(good.to_owned() + &deep + good), &any());
-    assert_eq!(texts(&prepared), [("A", "B", 0), ("A", "B", 0)]);
-    assert_eq!(prepared.pairs[0].quality, Some(0.75));
-    assert_eq!(prepared.malformed_count, 3);
-    assert_eq!(prepared.malformed[0].field, "prompt.replies[1].text");
-    assert_eq!(prepared.malformed[1].field, "row");
-}
-
-#[test]
-fn a_file_of_no_known_form_is_refused_by_what_it_holds() {
-    let error = |text: &str| prepare(file(text).path(), None, &any()).unwrap_err();
-    let unknown = error("{\"text\": \"a\", \"source\": 1}\n").to_string();
-    assert!(unknown.contains("fields: text, source"), "{unknown}");
-    assert_eq!(error("PAR1....").code(), "unsupported");
-    assert_eq!(error("").code(), "empty");
-    assert_eq!(error("\n \n").code(), "empty");
-    assert_eq!(error("[]").code(), "empty");
-    assert_eq!(error("not json\n").code(), "malformed_file");
-    let absent = prepare(Path::new("/nowhere/at/all"), None, &any()).unwrap_err();
-    assert_eq!(absent.code(), "not_found");
-    assert_eq!(prepare(&std::env::temp_dir(), None, &any()).unwrap_err().code(), "malformed_file");
 }
 
 #[test]
