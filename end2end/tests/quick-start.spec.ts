@@ -5,7 +5,7 @@ import type { Locator, Page } from "@playwright/test";
 import { connected, expect, hydrated, test } from "./test.ts";
 
 test("from an empty data folder to a shared report, through a reload and a restart", async ({ page, server, browser, complaints }) => {
-  test.setTimeout(240_000);
+  test.setTimeout(300_000);
   // What the browser says about connections to a server that was killed.
   complaints.expect(/ERR_CONNECTION|WebSocket connection|ERR_EMPTY_RESPONSE|ERR_NETWORK|fetch/i);
 
@@ -20,7 +20,7 @@ test("from an empty data folder to a shared report, through a reload and a resta
     await connected(page);
     await expect(cell(page, "train")).toHaveAttribute("data-state", "fresh");
     await choose(cell(page, "model"), "Base model", /tiny/i);
-    await set(cell(page, "train"), { Epochs: "1000", "Most steps": "1500", "Checkpoint every": "25" });
+    await set(cell(page, "train"), { Epochs: "1000", "Most steps": "300", "Checkpoint every": "25" });
     await set(cell(page, "generate"), { "Most rows": "24", "Most new tokens": "48" });
   });
 
@@ -54,7 +54,7 @@ test("from an empty data folder to a shared report, through a reload and a resta
   await test.step("Resume goes on to the end", async () => {
     await cell(page, "train").getByRole("button", { name: "Resume" }).click();
     await expect(cell(page, "train")).toHaveAttribute("data-state", "running");
-    await expect(cell(page, "train")).toHaveAttribute("data-state", "done", { timeout: 120_000 });
+    await expect(cell(page, "train")).toHaveAttribute("data-state", "done", { timeout: 180_000 });
   });
 
   await test.step("tokens arrive for each pair, then the report", async () => {
