@@ -6,6 +6,8 @@ const asRoot = process.getuid?.() === 0;
 
 export default defineConfig({
   testDir: "tests",
+  // Pictures for the README are taken on demand; they prove nothing.
+  testIgnore: process.env.SCREENSHOTS ? [] : ["screenshots.spec.ts"],
   timeout: 120_000,
   expect: { timeout: 15_000 },
   forbidOnly: !!process.env.CI,

@@ -55,8 +55,12 @@ enum Verb {
         #[arg(long)]
         list: bool,
     },
-    /// Take the pictures for the README into docs/images
-    Screenshots,
+    /// Take the README's picture into docs/images
+    Screenshots {
+        /// A base model that writes sense: a folder or a GGUF file [default: the tests' tiny model]
+        #[arg(long)]
+        model: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -65,7 +69,7 @@ fn main() -> ExitCode {
         Verb::Build { page_only, server_only } => build::build(!server_only, !page_only).map(|_| ()),
         Verb::Test { list: true, .. } => test::list(),
         Verb::Test { only, .. } => test::run(&only),
-        Verb::Screenshots => screenshots::take(),
+        Verb::Screenshots { model } => screenshots::take(model.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
