@@ -44,7 +44,8 @@ export const test = base.extend<Fixtures>({
     }
   },
   complaints: [
-    async ({ context }, use) => {
+    // Asks for the server so that it is judged before the server goes away under the pages.
+    async ({ context, server: _ }, use) => {
       const complaints = new Complaints();
       complaints.listen(context);
       await use(complaints);

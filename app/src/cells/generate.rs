@@ -151,6 +151,7 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
         let total = page.with(|page| page.as_ref().map_or(0, |page| page.total));
         query.with(|query| u64::from(query.offset + PAGE) >= total)
     };
+    let single = move || is_last() && query.with(|query| query.offset == 0);
     let turn = move |by: i64| {
         query.update(|query| {
             query.offset = (i64::from(query.offset) + by * i64::from(PAGE)).max(0) as u32;
@@ -188,7 +189,7 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
             </form>
             {error_slot(error)}
             {table}
-            <div class="pager">
+            <div class="pager" hidden=single>
                 <button type="button" prop:disabled=move || query.with(|query| query.offset == 0) on:click=move |_| turn(-1)>"Before"</button>
                 <button type="button" prop:disabled=is_last on:click=move |_| turn(1)>"Next"</button>
             </div>

@@ -161,8 +161,9 @@ pub fn live(cell: CellState) -> AnyView {
     let steps = Signal::derive(move || steps.get().unwrap_or_default());
     let evaluations = Signal::derive(move || evaluations.get().unwrap_or_default());
     view! {
-        {move || match last.get() {
-            Some((Some(step), over)) => figures(step, over).into_any(),
+        // A finished run has its own figures below.
+        {move || match (last.get(), output.get().flatten()) {
+            (Some((Some(step), over)), None) => figures(step, over).into_any(),
             _ => ().into_any(),
         }}
         {move || any_step.get().then(|| view! { <LossChart steps evaluations controls=true/> })}
@@ -283,25 +284,32 @@ fn sample_texts(samples: &[SampleText]) -> AnyView {
     let blocks = indices
         .into_iter()
         .filter_map(|index| {
-            let first = samples.iter().find(|sample| sample.index == index)?;
-            let rows = samples
+            let of_this = samples.iter().filter(|sample| sample.index == index).collect::<Vec<_>>();
+            let (first, newest) = (of_this.first()?, of_this.last()?);
+            let steps = counted(of_this.len() as u64, "checkpoint");
+            let rows = of_this
                 .iter()
-                .filter(|sample| sample.index == index)
                 .map(|sample| {
                     view! { <tr><th scope="row" class="number">{sample.step}</th><td class="text">{sample.generated.clone()}</td></tr> }
                 })
                 .collect_view();
             Some(view! {
-                <table class="samples">
-                    <caption>"By a person: " <span class="text">{first.reference.clone()}</span></caption>
-                    <thead><tr><th scope="col" class="number">"Step"</th><th scope="col">"Written by the model so far"</th></tr></thead>
-                    <tbody>{rows}</tbody>
-                </table>
-                <details><summary>"The response"</summary><div class="text">{first.response.clone()}</div></details>
+                <dl class="texts">
+                    <div><dt>{format!("Written by the model at step {}", newest.step)}</dt><dd class="text">{newest.generated.clone()}</dd></div>
+                    <div><dt>"Written by a person"</dt><dd class="text">{first.reference.clone()}</dd></div>
+                </dl>
+                <details>
+                    <summary>{format!("The response, and what the model wrote at {steps}")}</summary>
+                    <p class="text">{first.response.clone()}</p>
+                    <table>
+                        <thead><tr><th scope="col" class="number">"Step"</th><th scope="col">"Written by the model"</th></tr></thead>
+                        <tbody>{rows}</tbody>
+                    </table>
+                </details>
             })
         })
         .collect_view();
-    view! { <section class="sample-block" aria-label="Samples"><h3>"Samples over the steps"</h3>{blocks}</section> }
+    view! { <section class="sample-block" aria-label="Samples"><h3>"Samples of validation pairs"</h3>{blocks}</section> }
         .into_any()
 }
 

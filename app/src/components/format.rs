@@ -26,6 +26,7 @@ pub fn figure(value: f64) -> String {
         _ if size < 10.0 => format!("{value:.3}"),
         _ if size < 100.0 => format!("{value:.2}"),
         _ if size < 1000.0 => format!("{value:.1}"),
+        _ if value > 0.0 => whole(value.round() as u64),
         _ => format!("{value:.0}"),
     }
 }
@@ -131,6 +132,7 @@ mod tests {
     fn figures_keep_what_matters() {
         assert_eq!(figure(2.34567), "2.346");
         assert_eq!(figure(0.0002), "0.0002");
+        assert_eq!(figure(38_977.4), "38\u{2009}977");
         assert_eq!(figure(0.00002), "2.00e-5");
         assert_eq!(figure(f64::NAN), "not finite");
         assert_eq!(percent(0.002044), "0.20 %");

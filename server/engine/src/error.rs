@@ -61,6 +61,7 @@ impl Error {
         Self::Malformed { path: path.as_ref().to_owned(), place: place.into(), problem: problem.into() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass numbers; a reference would be noise at each call")]
     pub fn invalid(field: &'static str, value: impl ToString, limit: impl Into<String>) -> Self {
         Self::Invalid { field, value: value.to_string(), limit: limit.into() }
     }

@@ -39,10 +39,11 @@ async fn admit(shared: &Shared, mut request: Request) -> Result<Request, Respons
     if (!reads || path == router::SOCKET) && !hosts::same_origin(request.headers(), host) {
         return Err(foreign_origin());
     }
-    if reads && path == "/" {
-        if let Some(token) = token_in(request.uri()) {
-            return Err(trade(shared, token));
-        }
+    if reads
+        && path == "/"
+        && let Some(token) = token_in(request.uri())
+    {
+        return Err(trade(shared, token));
     }
     let session = shared.access.session(request.headers());
     if session == Session::Guest && !is_open(shared, path) {

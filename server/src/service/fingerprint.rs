@@ -82,8 +82,11 @@ fn canonical(value: &Value, text: &mut String) {
 /// Hashes of data files, computed once per size and time of change.
 #[derive(Default)]
 pub struct Identities {
-    known: Mutex<HashMap<PathBuf, (u64, Option<SystemTime>, String)>>,
+    known: Mutex<HashMap<PathBuf, Known>>,
 }
+
+/// Size, time of change, and the hash that the file had then.
+type Known = (u64, Option<SystemTime>, String);
 
 impl Identities {
     pub fn of(&self, config: &CellConfig, resources: &Resources) -> String {

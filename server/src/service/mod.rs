@@ -59,7 +59,7 @@ impl Service {
         let device = Device::open(&settings.device).map_err(crate::adapter::error)?;
         let description = device.description();
         let spec = settings.device.clone();
-        Self::open_with(&settings, description, |resources| {
+        Self::open_with(settings, description, |resources| {
             Box::new(move || {
                 let mut bench = Bench::new(spec.clone());
                 let resources = Arc::clone(&resources);
@@ -83,7 +83,7 @@ impl Service {
 
     /// The same with another executor, and without a device.
     pub fn open_with(
-        settings: &Settings,
+        settings: Settings,
         device_description: String,
         executor: impl FnOnce(Arc<Resources>) -> MakeExecutor,
     ) -> Result<Arc<Self>, AppError> {
@@ -108,7 +108,7 @@ impl Service {
             resources,
             identities: Identities::default(),
             commands: Mutex::new(()),
-            device: settings.device.clone(),
+            device: settings.device,
             device_description,
             _lock: lock,
         };

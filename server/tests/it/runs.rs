@@ -98,7 +98,7 @@ async fn beyond_the_queues_limit_nothing_is_queued() {
     let gate = fake::Gate::default();
     let settings = Settings { queue_limit: 6, ..Settings::new(data.path()) };
     let work = fake::gated(CellKind::Data, &gate);
-    let service = Service::open_with(&settings, String::new(), |_| fake::executor(work)).unwrap();
+    let service = Service::open_with(settings, String::new(), |_| fake::executor(work)).unwrap();
     service.run_all(1, key("")).await.unwrap();
     let other = service.create_experiment(key("Other"), Preset::QuickStart, key("")).await.unwrap();
     let refused = service.run_all(other, key("")).await.unwrap_err();
@@ -196,7 +196,7 @@ async fn after_a_restart_runs_that_were_under_way_are_interrupted_and_go_on() {
     let run = run_of(&killed, CellKind::Generate).await.run;
     eventually("two pairs", async || killed.run_view(run).await.ok().filter(|view| view.pairs.len() == 2)).await;
     assert!(
-        Service::open_with(&Settings::new(data.path()), String::new(), |_| fake::executor(fake::obedient())).is_err()
+        Service::open_with(Settings::new(data.path()), String::new(), |_| fake::executor(fake::obedient())).is_err()
     );
     drop(killed);
 

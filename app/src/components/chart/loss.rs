@@ -22,7 +22,7 @@ pub fn LossChart(
     #[prop(optional)]
     controls: bool,
 ) -> impl IntoView {
-    let smoothing = RwSignal::new(0.8_f64);
+    let smoothing = RwSignal::new(0.6_f64);
     let log = RwSignal::new(false);
     let count = move || steps.with(Vec::len);
     view! {
@@ -47,7 +47,7 @@ pub fn LossChart(
                             0.0 => "raw".to_owned(),
                             factor => format!("{factor:.2}"),
                         }}</output>
-                        <input type="range" min="0" max="0.98" step="0.02" value="0.8"
+                        <input type="range" min="0" max="0.98" step="0.02" value="0.6"
                             on:input=move |event| if let Ok(factor) = event_target_value(&event).parse() { smoothing.set(factor) }/>
                     </label>
                     <label class="toggle">

@@ -76,7 +76,7 @@ impl BaseModel {
         }
         let hidden = self.hidden_of(&self.llama, None, ids)?;
         let before = hidden.narrow(0, 0, ids.len() - 1);
-        let log_probs = target_log_probs(before, &self.llama.head, &ids[1..]);
+        let log_probs = target_log_probs(&before, &self.llama.head, &ids[1..]);
         Ok(-log_probs.iter().map(|&value| f64::from(value)).sum::<f64>() / log_probs.len() as f64)
     }
 

@@ -142,10 +142,10 @@ impl<'a> Trainer<'a> {
             let Some(sums) = self.gradients(step)? else {
                 return self.stop(saved);
             };
-            self.update(step, sums, clock)?;
+            self.update(step, &sums, clock)?;
 
-            let (epoch_ends, last) = (step % self.steps_per_epoch == 0, step == self.steps);
-            let due = |every: Option<u32>| every.is_some_and(|every| step % every == 0);
+            let (epoch_ends, last) = (step.is_multiple_of(self.steps_per_epoch), step == self.steps);
+            let due = |every: Option<u32>| every.is_some_and(|every| step.is_multiple_of(every));
             if epoch_ends || last || due(self.config.evaluate_every) {
                 self.evaluate()?;
             }
@@ -206,7 +206,7 @@ impl<'a> Trainer<'a> {
         let (pass, segments) = self.pass(packed, dropout);
         let (hidden, trace) = llama.hidden_traced(&packed.ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments));
         let rows = self.rows(packed);
-        let head = head_loss(hidden.clone().select(0, rows.clone()), &llama.head, &packed.targets, scale);
+        let head = head_loss(&hidden.clone().select(0, rows.clone()), &llama.head, &packed.targets, scale);
         let dhidden = hidden.zeros_like().select_assign(0, rows, head.gradient, burn::tensor::IndexingUpdateOp::Add);
         (head.sum, llama.backward(trace, dhidden, &pass, &segments))
     }
@@ -225,7 +225,7 @@ impl<'a> Trainer<'a> {
         Tensor::from_data(TensorData::new(rows, [packed.rows.len()]), &self.job.model.llama.device)
     }
 
-    fn update(&mut self, step: u32, sums: StepSums, clock: Instant) -> Result<()> {
+    fn update(&mut self, step: u32, sums: &StepSums, clock: Instant) -> Result<()> {
         let norm = global_norm(&sums.gradients);
         if !norm.is_finite() {
             let detail = format!("the loss was {}; try a smaller learning rate", sums.loss);
@@ -275,7 +275,7 @@ impl<'a> Trainer<'a> {
             let (pass, segments) = self.pass(&packed, DropoutSeed::OFF);
             let hidden = llama.hidden(&packed.ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments));
             let hidden = hidden.select(0, self.rows(&packed));
-            let log_probs = target_log_probs(hidden, &llama.head, &packed.targets);
+            let log_probs = target_log_probs(&hidden, &llama.head, &packed.targets);
             sum -= log_probs.iter().map(|&value| f64::from(value)).sum::<f64>();
             tokens += log_probs.len() as u64;
         }

@@ -75,7 +75,7 @@ impl Server {
 
 /// A service without HTTP.
 pub fn open(data: &Path, work: fake::Work) -> Arc<Service> {
-    Service::open_with(&Settings::new(data), "a test".to_owned(), |_| fake::executor(work)).unwrap()
+    Service::open_with(Settings::new(data), "a test".to_owned(), |_| fake::executor(work)).unwrap()
 }
 
 /// The quick start's cell of this kind.

@@ -22,7 +22,7 @@ impl Llama {
         let mut dx = rms_norm_backward(trace.last, &self.norm, self.config.rms_norm_eps, dhidden);
         for (index, layer) in trace.layers.into_iter().enumerate().skip(lowest).rev() {
             let back = LayerBackward { llama: self, index, pass, segments, needs_dx: index > lowest };
-            match back.run(layer, dx, &mut gradients) {
+            match back.run(&layer, dx, &mut gradients) {
                 Some(next) => dx = next,
                 None => break,
             }
@@ -41,7 +41,7 @@ struct LayerBackward<'a> {
 
 impl LayerBackward<'_> {
     /// dy: [tokens, hidden] -> dL/dx, unless nothing below needs it.
-    fn run(&self, trace: LayerTrace, dy: Tensor<2>, gradients: &mut Gradients) -> Option<Tensor<2>> {
+    fn run(&self, trace: &LayerTrace, dy: Tensor<2>, gradients: &mut Gradients) -> Option<Tensor<2>> {
         use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
         let layer = &self.llama.layers[self.index];
         let eps = self.llama.config.rms_norm_eps;

@@ -14,7 +14,7 @@ pub(crate) struct HeadLoss {
 }
 
 /// hidden: [positions, hidden], weight: [vocabulary, hidden], one target id per position.
-pub(crate) fn head_loss(hidden: Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64) -> HeadLoss {
+pub(crate) fn head_loss(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64) -> HeadLoss {
     let device = hidden.device();
     let mut sum = 0.0;
     let mut gradients = Vec::with_capacity(targets.len().div_ceil(CHUNK));
@@ -34,7 +34,7 @@ pub(crate) fn head_loss(hidden: Tensor<2>, weight: &Tensor<2>, targets: &[u32], 
 }
 
 /// Log-probability of each target in nats, without gradients.
-pub(crate) fn target_log_probs(hidden: Tensor<2>, weight: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
+pub(crate) fn target_log_probs(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
     let device = hidden.device();
     let mut all = Vec::with_capacity(targets.len());
     for (index, chunk) in targets.chunks(CHUNK).enumerate() {

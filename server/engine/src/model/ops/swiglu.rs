@@ -15,13 +15,13 @@ pub(super) fn composed(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
 
 /// (dL/dgate, dL/dup) from the inputs and dL/dy.
 pub(crate) fn swiglu_backward(gate: Tensor<2>, up: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-    if cpu::applies(&gate.device()) { cpu::swiglu_backward(gate, up, dy) } else { composed_backward(gate, up, dy) }
+    if cpu::applies(&gate.device()) { cpu::swiglu_backward(gate, up, dy) } else { composed_backward(&gate, &up, &dy) }
 }
 
-pub(super) fn composed_backward(gate: Tensor<2>, up: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+pub(super) fn composed_backward(gate: &Tensor<2>, up: &Tensor<2>, dy: &Tensor<2>) -> (Tensor<2>, Tensor<2>) {
     let sigmoid = activation::sigmoid(gate.clone());
     let silu = gate.clone() * sigmoid.clone();
     // d silu = sigmoid * (1 + gate * (1 - sigmoid)) = sigmoid + silu * (1 - sigmoid)
     let slope = sigmoid.clone() + silu.clone() * (-sigmoid + 1.0);
-    (dy.clone() * up * slope, dy * silu)
+    (dy.clone() * up.clone() * slope, dy.clone() * silu)
 }

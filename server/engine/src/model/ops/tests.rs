@@ -113,12 +113,12 @@ fn head_loss_is_the_cross_entropy_and_its_gradient_agrees_with_differences() {
     let (rows, vocabulary, hidden_size) = (330, 13, 5);
     let (hidden, weight) = (random([rows, hidden_size], 1), random([vocabulary, hidden_size], 2));
     let targets: Vec<u32> = (0..rows as u32).map(|row| row * 7 % 13).collect();
-    let loss = head_loss(hidden.clone(), &weight, &targets, 0.5);
-    let log_probs = target_log_probs(hidden.clone(), &weight, &targets);
+    let loss = head_loss(&hidden, &weight, &targets, 0.5);
+    let log_probs = target_log_probs(&hidden, &weight, &targets);
     let sum: f64 = -log_probs.iter().map(|value| f64::from(*value)).sum::<f64>();
     assert!((loss.sum - sum).abs() < 1e-4);
     check_gradient("hidden", &hidden, &loss.gradient, |hidden| {
-        0.5 * -target_log_probs(hidden, &weight, &targets).iter().map(|value| f64::from(*value)).sum::<f64>()
+        0.5 * -target_log_probs(&hidden, &weight, &targets).iter().map(|value| f64::from(*value)).sum::<f64>()
     });
 }
 
@@ -173,7 +173,7 @@ fn fused_kernels_equal_their_compositions_over_odd_shapes() {
         assert!(difference(&dx, &composed) < 1e-5);
         assert!(difference(&swiglu(x.clone(), up.clone()), &super::swiglu::composed(x.clone(), up.clone())) < 1e-5);
         let (dgate, dup) = swiglu_backward(x.clone(), up.clone(), dy.clone());
-        let (dgate_composed, dup_composed) = super::swiglu::composed_backward(x.clone(), up, dy);
+        let (dgate_composed, dup_composed) = super::swiglu::composed_backward(&x, &up, &dy);
         assert!(difference(&dgate, &dgate_composed) < 1e-5 && difference(&dup, &dup_composed) < 1e-5);
         let positions: Vec<usize> = (0..rows).map(|row| row * 3).collect();
         let rope = Rope::new(&positions, 2, 10_000.0, &device());

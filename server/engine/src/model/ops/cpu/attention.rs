@@ -51,7 +51,6 @@ impl View {
 }
 
 /// `out [m, n] (+)= scale * a [m, k] b [k, n]` on one thread.
-#[expect(clippy::too_many_arguments, reason = "a matrix product has three matrices and three sizes")]
 #[expect(unsafe_code, reason = "gemm takes pointers; the bounds of all three are asserted first")]
 fn product(
     (m, k, n): (usize, usize, usize),
@@ -171,11 +170,13 @@ pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], lengths: &[usize], shape:
         }
         sequence += length;
     }
-    blocks.into_par_iter().for_each_init(Vec::new, |scores, block| forward_block(q, k, v, shape, scores, block));
+    blocks
+        .into_par_iter()
+        .for_each_init(Vec::new, |scores, mut block| forward_block(q, k, v, shape, scores, &mut block));
     out
 }
 
-fn forward_block(q: &[f32], k: &[f32], v: &[f32], shape: Shape, scores: &mut Vec<f32>, block: Rows<'_>) {
+fn forward_block(q: &[f32], k: &[f32], v: &[f32], shape: Shape, scores: &mut Vec<f32>, block: &mut Rows<'_>) {
     let rows = block.out.len() / shape.q_width;
     let width = block.first + rows;
     scores.resize(rows * width, 0.0);
@@ -187,7 +188,14 @@ fn forward_block(q: &[f32], k: &[f32], v: &[f32], shape: Shape, scores: &mut Vec
         product(sizes, shape.scale(), (q, q_view), (k, kv_view.transposed()), (scores, scores_view), false);
         causal_softmax(scores, width, block.first);
         let out_view = View::new(head * shape.head_dim, shape.q_width);
-        product((rows, width, shape.head_dim), 1.0, (scores, scores_view), (v, kv_view), (block.out, out_view), false);
+        product(
+            (rows, width, shape.head_dim),
+            1.0,
+            (scores, scores_view),
+            (v, kv_view),
+            (&mut *block.out, out_view),
+            false,
+        );
     }
 }
 

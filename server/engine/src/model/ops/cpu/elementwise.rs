@@ -162,7 +162,7 @@ pub(super) fn dropout(x: &[f32], columns: usize, rate: f64, seed: u64) -> Vec<f3
             for (offset, y) in rows.iter_mut().enumerate() {
                 let place = start + offset;
                 let bits = mix(seed.wrapping_add((place as u64 / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-                let draw = if place % 2 == 0 { bits as u32 } else { (bits >> 32) as u32 };
+                let draw = if place.is_multiple_of(2) { bits as u32 } else { (bits >> 32) as u32 };
                 *y = if draw < threshold { 0.0 } else { x[place] * keep };
             }
         },
