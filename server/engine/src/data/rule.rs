@@ -79,7 +79,7 @@ impl<'a> Gathering<'a> {
         if self.text_bytes > self.most_text_bytes {
             let problem = format!(
                 "its pairs hold more than {} MiB of text; split it or set a stricter rule",
-                MOST_TEXT_BYTES >> 20
+                self.most_text_bytes >> 20
             );
             return Err(Error::malformed(&self.path, "pairs", problem));
         }
