@@ -75,26 +75,32 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
     let asking = RwSignal::new(false);
     let state = cell.part(|run| run.state);
     let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
-    let run = move |_| if trains_again(book, cell) { asking.set(true) } else { book.run(cell) };
-    let resume = move |_| {
+    let run = Callback::new(move |()| if trains_again(book, cell) { asking.set(true) } else { book.run(cell) });
+    let resume = Callback::new(move |()| {
         if let Some(run) = cell.run.with_untracked(|run| run.as_ref().map(|run| run.run)) {
             book.resume(cell, run);
         }
+    });
+    let stop = Callback::new(move |()| stopping.set(true));
+    let button = move |name: &'static str, title: &'static str, primary: bool, press: Callback<()>| {
+        let disabled = move || cell.busy.get();
+        let press = move |_| press.run(());
+        view! {
+            <button type="button" class:primary=primary title=title prop:disabled=disabled on:click=press>{name}</button>
+        }
+        .into_any()
     };
-    let buttons = move || {
-        match state.get() {
-        Some(RunState::Queued | RunState::Running) => {
-            view! { <button type="button" on:click=move |_| stopping.set(true)>"Stop"</button> }.into_any()
-        }
+    // What is done and still true need not draw the eye.
+    let wanted = move || state.get() != Some(RunState::Done) || cell.stale.with(|stale| !stale.is_empty());
+    let buttons = move || match state.get() {
+        Some(RunState::Queued | RunState::Running) => button("Stop", "Asks what to keep", false, stop),
         Some(RunState::Stopping) => view! { <button type="button" disabled>"Stopping…"</button> }.into_any(),
-        Some(RunState::Failed | RunState::Stopped | RunState::Interrupted) if resumable => view! {
-            <button type="button" class="primary" prop:disabled=move || cell.busy.get() on:click=resume
-                title="Goes on from what is saved, with the settings of that run">"Resume"</button>
-            <button type="button" prop:disabled=move || cell.busy.get() on:click=run title="Starts anew with the settings below">"Run"</button>
+        Some(RunState::Failed | RunState::Stopped | RunState::Interrupted) if resumable => {
+            let resume = button("Resume", "Goes on from what is saved, with that run's settings", true, resume);
+            let run = button("Run", "Starts anew with the settings below", false, run);
+            (resume, run).into_any()
         }
-        .into_any(),
-        _ => view! { <button type="button" class="primary" prop:disabled=move || cell.busy.get() on:click=run>"Run"</button> }.into_any(),
-    }
+        _ => button("Run", "Runs this cell, and before it what it needs", wanted(), run),
     };
     view! {
         {buttons}
