@@ -13,6 +13,7 @@ use engine::train::{LossOn, Schedule};
 type Result<T> = std::result::Result<T, AppError>;
 
 /// An engine error as a person gets it: same code and message, and what to do.
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub fn error(error: engine::Error) -> AppError {
     let hint = match &error {
         engine::Error::Io { source, .. } => match source.kind() {

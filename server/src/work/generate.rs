@@ -128,7 +128,7 @@ pub fn run(
                 batch.flush(emit);
                 let Some(source) = corpus.get(row.index as usize) else { return };
                 on_row(&row);
-                let pair = scored(row, source, job.template);
+                let pair = scored(&row, source, job.template);
                 pairs.push(pair.clone());
                 emit(RunEvent::Pair { pair });
                 emit(RunEvent::Progress { done: pairs.len() as u64, total });
@@ -154,7 +154,7 @@ pub fn max_prompt(max_length: usize, max_new_tokens: usize, context: usize) -> R
     Ok(longest)
 }
 
-fn scored(row: GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
+fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
     let ended = row.ended();
     let score = |generated: &str| {
         engine::score::score_pair(&ScoreInput {

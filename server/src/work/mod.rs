@@ -46,6 +46,7 @@ pub struct Input {
     pub pairs: Vec<GeneratedPair>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one is made per run")]
 pub enum Ended {
     Done(CellOutput),
     /// Stopped by its control; what was saved stays.

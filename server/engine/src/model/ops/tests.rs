@@ -164,16 +164,13 @@ fn fused_kernels_equal_their_compositions_over_odd_shapes() {
         let (x, dy) = (random([rows, columns], 1) * 4.0, random([rows, columns], 2));
         let up = random([rows, columns], 3);
         let weight: Tensor<1> = random([1, columns], 4).reshape([columns]);
-        assert!(
-            difference(&rms_norm(x.clone(), &weight, 1e-5), &super::rms_norm::composed(x.clone(), &weight, 1e-5))
-                < 1e-5
-        );
+        assert!(difference(&rms_norm(x.clone(), &weight, 1e-5), &rms_norm::composed(x.clone(), &weight, 1e-5)) < 1e-5);
         let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone());
-        let composed = super::rms_norm::composed_backward(x.clone(), &weight, 1e-5, dy.clone());
+        let composed = rms_norm::composed_backward(x.clone(), &weight, 1e-5, dy.clone());
         assert!(difference(&dx, &composed) < 1e-5);
-        assert!(difference(&swiglu(x.clone(), up.clone()), &super::swiglu::composed(x.clone(), up.clone())) < 1e-5);
+        assert!(difference(&swiglu(x.clone(), up.clone()), &swiglu::composed(x.clone(), up.clone())) < 1e-5);
         let (dgate, dup) = swiglu_backward(x.clone(), up.clone(), dy.clone());
-        let (dgate_composed, dup_composed) = super::swiglu::composed_backward(&x, &up, &dy);
+        let (dgate_composed, dup_composed) = swiglu::composed_backward(&x, &up, &dy);
         assert!(difference(&dgate, &dgate_composed) < 1e-5 && difference(&dup, &dup_composed) < 1e-5);
         let positions: Vec<usize> = (0..rows).map(|row| row * 3).collect();
         let rope = Rope::new(&positions, 2, 10_000.0, &device());
@@ -192,10 +189,10 @@ fn fused_attention_equals_the_composition_over_odd_shapes() {
         let (q, k) = (random([tokens, heads * head_dim], 1) * 3.0, random([tokens, kv_heads * head_dim], 2) * 3.0);
         let (v, dy) = (random([tokens, kv_heads * head_dim], 3), random([tokens, heads * head_dim], 4));
         let segments = Segments::new(&lengths, heads, kv_heads, head_dim, &device()).with_masks(&device());
-        let composed = super::attention::composed(&q, &k, &v, &segments);
+        let composed = attention::composed(&q, &k, &v, &segments);
         assert!(difference(&attention(&q, &k, &v, &segments), &composed) < 1e-5, "{lengths:?}");
         let fused = attention_backward(&q, &k, &v, &dy, &segments);
-        let composed = super::attention::composed_backward(&q, &k, &v, &dy, &segments);
+        let composed = attention::composed_backward(&q, &k, &v, &dy, &segments);
         for (what, a, b) in [("q", fused.0, composed.0), ("k", fused.1, composed.1), ("v", fused.2, composed.2)] {
             assert!(difference(&a, &b) < 2e-5, "{lengths:?} d{what}: {}", difference(&a, &b));
         }
