@@ -28,7 +28,8 @@ fn an_unsupported_configuration_is_refused_by_the_name_of_its_field() {
         folder.write("config.json", &TINYLLAMA.replace("\"attention_bias\": false", "\"attention_bias\": true"));
     let error = json(&["model", "inspect", &config]).error("unsupported");
     assert!(error["message"].as_str().unwrap().contains("attention_bias"), "{error}");
-    json(&["model", "inspect", &config, "--targets", "lm_head"]).json();
+    let wrong = json(&["model", "inspect", &config, "--targets", "lm_head"]);
+    assert_eq!((wrong.status, wrong.json()["error"]["code"].as_str()), (2, Some("usage")));
     json(&["model", "inspect", "/nowhere"]).error("not_found");
 }
 

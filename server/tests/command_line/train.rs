@@ -150,7 +150,7 @@ fn ctrl_c_saves_and_resume_finishes() {
     use std::process::Stdio;
     let folder = Folder::new();
     let file = experiment(&folder);
-    let text = std::fs::read_to_string(&file).unwrap().replace("max_steps = 3", "epochs = 400\nlearning_rate = 1e-5");
+    let text = std::fs::read_to_string(&file).unwrap().replace("max_steps = 3", "epochs = 100");
     std::fs::write(&file, text).unwrap();
     let mut child = crate::support::command()
         .args(["--json", "run", &file, "--data", &folder.path("data")])
@@ -173,5 +173,14 @@ fn ctrl_c_saves_and_resume_finishes() {
         (Some(1), Some("stopped")),
         "{answer}\n{stderr}"
     );
-    assert!(answer["error"]["hint"].as_str().unwrap().contains("backtranslate resume "), "{answer}");
+    let hint = answer["error"]["hint"].as_str().unwrap();
+    let run = hint.split("backtranslate resume ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+
+    // Training goes on, and what comes after it follows.
+    let resumed = json(&["resume", run, "--data", &folder.path("data")]);
+    let answer = resumed.ok();
+    assert!(answer["cells"].as_array().unwrap().iter().all(|cell| cell["state"] == "done"), "{answer}");
+    assert_eq!(answer["cells"][2]["run"].to_string(), run);
+    assert!(std::fs::exists(answer["report"].as_str().unwrap()).unwrap());
+    assert!(resumed.stderr.contains("going on after step"), "{}", resumed.stderr);
 }
