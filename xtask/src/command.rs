@@ -23,7 +23,15 @@ fn remedy(program: &str) -> &'static str {
 
 /// The cargo that runs us, so that the same toolchain does everything.
 pub fn cargo() -> Command {
-    tool(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    let mut cargo = tool(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    // What cargo tells us of ourselves is not for the one that we run: ring's build script compares these, and would
+    // be built again whenever cargo is run now from here and now by hand.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// A command that asks nothing: its stdin is closed.
