@@ -160,6 +160,7 @@ pub fn train_config(config: &wire::TrainConfig) -> Result<engine::train::TrainCo
         evaluate_every: config.evaluate_every,
         checkpoint_every: config.checkpoint_every,
         samples: config.samples as usize,
+        recompute_layers: false,
     };
     config.validate().map_err(error)?;
     Ok(config)

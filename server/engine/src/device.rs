@@ -1,4 +1,5 @@
-//! Devices by name (`flex`, `cuda:0`, `vulkan:0`), probed before use.
+//! Devices by name (`flex`, `cuda:0`, `vulkan:0`), probed before use. `flex:composed` is flex without the fused kernels, to
+//! compare with.
 //!
 //! The name is chosen once, at start; nothing asks burn for a default device, which would prefer a GPU by
 //! compiled feature rather than by what is in the machine.
@@ -6,6 +7,8 @@
 use burn::tensor::Tensor;
 
 use crate::{Error, Result};
+
+const COMPOSED: &str = "flex:composed";
 
 /// An opened device that has shown that it computes.
 #[derive(Clone, Debug)]
@@ -17,11 +20,14 @@ pub struct Device {
 impl Device {
     /// Opens a device and runs one small product on it, so that what does not work fails here.
     pub fn open(spec: &str) -> Result<Self> {
-        let (kind, index) = spec.split_once(':').unwrap_or((spec, "0"));
+        let (kind, index) = if spec == COMPOSED { ("flex", "0") } else { spec.split_once(':').unwrap_or((spec, "0")) };
         let index: usize =
             index.parse().map_err(|_| refuse(spec, "the part behind ':' must be a number, as in cuda:0".to_owned()))?;
         let device = Self { spec: spec.to_owned(), inner: open(spec, kind, index)? };
         device.probe()?;
+        if kind == "flex" {
+            crate::model::ops::use_fused(spec != COMPOSED);
+        }
         Ok(device)
     }
 
@@ -32,15 +38,15 @@ impl Device {
     /// For people: "CPU, 2 threads (burn flex)".
     pub fn description(&self) -> String {
         if self.is_cpu() {
-            format!("CPU, {} threads (burn flex)", rayon::current_num_threads())
+            let how = if self.spec == COMPOSED { "without the fused kernels" } else { "fused kernels" };
+            format!("CPU, {} threads (burn flex, {how})", rayon::current_num_threads())
         } else {
             format!("{} (burn)", self.spec)
         }
     }
 
-    /// Whether the fused CPU kernels apply.
     pub fn is_cpu(&self) -> bool {
-        self.spec == "flex"
+        self.spec == "flex" || self.spec == COMPOSED
     }
 
     fn probe(&self) -> Result<()> {
@@ -68,7 +74,7 @@ fn open(spec: &str, kind: &str, index: usize) -> Result<burn::tensor::Device> {
         "cuda" | "vulkan" => {
             Err(refuse(spec, format!("this build has no {kind}; build with `--features {kind}`, or use flex")))
         }
-        _ => Err(refuse(spec, "unknown; devices are flex, cuda:N, vulkan:N".to_owned())),
+        _ => Err(refuse(spec, "unknown; devices are flex, flex:composed, cuda:N, vulkan:N".to_owned())),
     }
 }
 

@@ -10,6 +10,8 @@ pub mod device;
 mod error;
 pub mod generate;
 pub mod lora;
+pub mod measure;
+pub mod memory;
 pub mod model;
 mod random;
 pub mod score;

@@ -164,7 +164,7 @@ impl<'a> Decoder<'a> {
 
     /// Draws each row's next token from its last hidden state, [rows, hidden]; rows that end leave.
     fn write(&mut self, rows: &mut Vec<Active<'a>>, hidden: Tensor<2>) -> Result<()> {
-        let logits = linear(hidden, &self.llama.head).into_data();
+        let logits = linear(hidden, &self.llama.head, None).into_data();
         let mut logits: Vec<f32> = logits.try_to_vec().expect("the engine's float tensors are f32");
         let mut still = Vec::with_capacity(rows.len());
         for (mut row, logits) in rows.drain(..).zip(logits.chunks_mut(self.model.config.vocab_size)) {

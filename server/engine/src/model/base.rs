@@ -86,7 +86,7 @@ impl BaseModel {
         }
         let hidden = self.hidden_of(llama, lora, ids)?.narrow(0, ids.len() - last, last);
         let logits: Vec<f32> =
-            linear(hidden, &llama.head).into_data().try_to_vec().expect("the engine's float tensors are f32");
+            linear(hidden, &llama.head, None).into_data().try_to_vec().expect("the engine's float tensors are f32");
         Ok(logits.chunks(self.config.vocab_size).map(<[f32]>::to_vec).collect())
     }
 

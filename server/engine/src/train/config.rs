@@ -46,6 +46,8 @@ pub struct TrainConfig {
     pub evaluate_every: Option<u32>,
     pub checkpoint_every: Option<u32>,
     pub samples: usize,
+    /// Keep each layer's input alone and compute the layer again in backward: the same numbers in less memory, more slowly.
+    pub recompute_layers: bool,
 }
 
 impl TrainConfig {

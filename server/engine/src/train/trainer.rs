@@ -204,7 +204,8 @@ impl<'a> Trainer<'a> {
     fn micro_batch(&self, packed: &Packed, dropout: DropoutSeed, scale: f64) -> (f64, Gradients) {
         let llama = &self.job.model.llama;
         let (pass, segments) = self.pass(packed, dropout);
-        let (hidden, trace) = llama.hidden_traced(&packed.ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments));
+        let attend = &mut |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, &segments);
+        let (hidden, trace) = llama.hidden_traced(&packed.ids, &pass, attend, self.config.recompute_layers);
         let rows = self.rows(packed);
         let head = head_loss(&hidden.clone().select(0, rows.clone()), &llama.head, &packed.targets, scale);
         let dhidden = hidden.zeros_like().select_assign(0, rows, head.gradient, burn::tensor::IndexingUpdateOp::Add);
@@ -364,7 +365,7 @@ impl<'a> Trainer<'a> {
             trainable_percent: lora.trainable_percent(model),
             tokens: self.session.tokens,
             seconds: self.started.elapsed().as_secs_f64(),
-            peak_memory_bytes: peak_memory_bytes(),
+            peak_memory_bytes: crate::memory::peak_bytes(),
             adapter_sha256,
             stopped_at,
         }
@@ -384,12 +385,4 @@ fn hash_of(train: &[Sequence], validation: &[Sequence]) -> String {
         }
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Linux says it in /proc; elsewhere 0.
-fn peak_memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kilobytes.map_or(0, |value| value * 1024)
 }

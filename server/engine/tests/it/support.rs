@@ -57,7 +57,9 @@ fn present(path: PathBuf) -> Option<PathBuf> {
 }
 
 pub fn load(path: &Path) -> BaseModel {
-    let device = Device::open("flex").unwrap();
+    // `TEST_DEVICE=flex:composed` holds the path without fused kernels to the same figures.
+    let spec = std::env::var("TEST_DEVICE").unwrap_or_else(|_| "flex".to_owned());
+    let device = Device::open(&spec).unwrap();
     BaseModel::load(path, &device, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -197,6 +199,7 @@ pub fn full_batch(targets: Vec<Projection>, steps: u32) -> TrainConfig {
         evaluate_every: None,
         checkpoint_every: None,
         samples: 0,
+        recompute_layers: false,
     }
 }
 

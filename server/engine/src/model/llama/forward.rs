@@ -2,8 +2,8 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::super::ops::{Dropout, Rope, linear, lora_linear, rms_norm, swiglu};
-use super::{Layer, Llama, LoraSet};
+use super::super::ops::{Dropout, Lora, Rope, linear, rms_norm, swiglu};
+use super::{Llama, LoraSet};
 use crate::lora::Projection;
 use crate::random::mix;
 
@@ -29,9 +29,8 @@ impl DropoutSeed {
     }
 }
 
-/// What one layer's backward needs. Norms and products that are cheap are made again instead.
-pub(super) struct LayerTrace {
-    pub(super) x: Tensor<2>,       // [tokens, hidden], the layer's input
+/// What one layer's backward needs beside its input. Norms and products that are cheap are made again instead.
+pub(super) struct Inner {
     pub(super) q: Tensor<2>,       // [tokens, heads * head_dim], rotated
     pub(super) k: Tensor<2>,       // [tokens, kv_heads * head_dim], rotated
     pub(super) v: Tensor<2>,       // [tokens, kv_heads * head_dim]
@@ -39,6 +38,12 @@ pub(super) struct LayerTrace {
     pub(super) middle: Tensor<2>,  // [tokens, hidden], after attention
     pub(super) gate: Tensor<2>,    // [tokens, ffn]
     pub(super) up: Tensor<2>,      // [tokens, ffn]
+}
+
+pub(super) struct LayerTrace {
+    pub(super) x: Tensor<2>, // [tokens, hidden]
+    /// None where it is computed again in backward.
+    pub(super) inner: Option<Inner>,
 }
 
 /// What the whole backward needs.
@@ -52,13 +57,10 @@ pub(crate) struct Trace {
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2>;
 
 impl Pass<'_> {
-    pub(super) fn project(&self, layer: &Layer, index: usize, projection: Projection, x: Tensor<2>) -> Tensor<2> {
-        let weight = layer.weight(projection);
-        let lora = self.lora.and_then(|set| set.factors.get(&(index, projection)).map(|factors| (set.scale, factors)));
-        match lora {
-            Some((scale, factors)) => lora_linear(x, weight, factors, scale, self.dropout.of(index, projection)),
-            None => linear(x, weight),
-        }
+    pub(super) fn lora_on(&self, layer: usize, projection: Projection) -> Option<Lora<'_>> {
+        let set = self.lora?;
+        let factors = set.factors.get(&(layer, projection))?;
+        Some(Lora { factors, scale: set.scale, dropout: self.dropout.of(layer, projection) })
     }
 }
 
@@ -67,18 +69,28 @@ impl Llama {
     pub(crate) fn hidden(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> Tensor<2> {
         let mut x = self.embed(ids);
         for index in 0..self.layers.len() {
-            (x, _) = self.layer_forward(index, x, pass, attend);
+            let inner = self.layer_inner(index, &x, pass, attend);
+            drop(x);
+            x = self.layer_end(index, &inner, pass);
         }
         rms_norm(x, &self.norm, self.config.rms_norm_eps)
     }
 
-    /// As [`Self::hidden`], with the trace that [`Llama::backward`] takes.
-    pub(crate) fn hidden_traced(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> (Tensor<2>, Trace) {
+    /// As [`Self::hidden`], with the trace that [`Llama::backward`] takes. With `recompute` it keeps each layer's input
+    /// alone: a quarter of the memory, for most of another forward pass.
+    pub(crate) fn hidden_traced(
+        &self,
+        ids: &[u32],
+        pass: &Pass<'_>,
+        attend: Attend<'_>,
+        recompute: bool,
+    ) -> (Tensor<2>, Trace) {
         let mut x = self.embed(ids);
         let mut layers = Vec::with_capacity(self.layers.len());
         for index in 0..self.layers.len() {
-            let (next, trace) = self.layer_forward(index, x, pass, attend);
-            layers.push(trace);
+            let inner = self.layer_inner(index, &x, pass, attend);
+            let next = self.layer_end(index, &inner, pass);
+            layers.push(LayerTrace { x, inner: (!recompute).then_some(inner) });
             x = next;
         }
         let hidden = rms_norm(x.clone(), &self.norm, self.config.rms_norm_eps);
@@ -93,29 +105,44 @@ impl Llama {
         self.embedding.clone().select(0, ids)
     }
 
-    fn layer_forward(
-        &self,
-        index: usize,
-        x: Tensor<2>,
-        pass: &Pass<'_>,
-        attend: Attend<'_>,
-    ) -> (Tensor<2>, LayerTrace) {
+    /// One layer up to its gate.
+    pub(super) fn layer_inner(&self, index: usize, x: &Tensor<2>, pass: &Pass<'_>, attend: Attend<'_>) -> Inner {
         let layer = &self.layers[index];
         let eps = self.config.rms_norm_eps;
-        let project = |projection, x| pass.project(layer, index, projection, x);
+        let project = |projection, x: &Tensor<2>| self.project(index, projection, x.clone(), None, pass);
 
         let normed = rms_norm(x.clone(), &layer.attention_norm, eps);
-        let q = pass.rope.rotate(project(Projection::QProj, normed.clone()));
-        let k = pass.rope.rotate(project(Projection::KProj, normed.clone()));
-        let v = project(Projection::VProj, normed);
+        let q = pass.rope.rotate(project(Projection::QProj, &normed));
+        let k = pass.rope.rotate(project(Projection::KProj, &normed));
+        let v = project(Projection::VProj, &normed);
         let context = attend(index, &q, &k, &v);
-        let middle = x.clone() + project(Projection::OProj, context.clone());
+        let middle = self.project(index, Projection::OProj, context.clone(), Some(x.clone()), pass);
 
         let normed = rms_norm(middle.clone(), &layer.ffn_norm, eps);
-        let gate = project(Projection::GateProj, normed.clone());
-        let up = project(Projection::UpProj, normed);
-        let down = project(Projection::DownProj, swiglu(gate.clone(), up.clone()));
-        let y = middle.clone() + down;
-        (y, LayerTrace { x, q, k, v, context, middle, gate, up })
+        let gate = project(Projection::GateProj, &normed);
+        let up = project(Projection::UpProj, &normed);
+        Inner { q, k, v, context, middle, gate, up }
+    }
+
+    /// The layer's output: [tokens, hidden].
+    fn layer_end(&self, index: usize, inner: &Inner, pass: &Pass<'_>) -> Tensor<2> {
+        let product = swiglu(inner.gate.clone(), inner.up.clone());
+        self.project(index, Projection::DownProj, product, Some(inner.middle.clone()), pass)
+    }
+
+    /// `into` (or nothing) + the projection of x, its LoRA included.
+    fn project(
+        &self,
+        index: usize,
+        projection: Projection,
+        x: Tensor<2>,
+        into: Option<Tensor<2>>,
+        pass: &Pass<'_>,
+    ) -> Tensor<2> {
+        let weight = self.layers[index].weight(projection);
+        match pass.lora_on(index, projection) {
+            Some(lora) => lora.add(linear(x.clone(), weight, into), x),
+            None => linear(x, weight, into),
+        }
     }
 }

@@ -8,4 +8,4 @@ mod weights;
 
 pub(crate) use backward::Gradients;
 pub(crate) use forward::{DropoutSeed, Pass};
-pub(crate) use weights::{Layer, Llama, LoraSet};
+pub(crate) use weights::{Llama, LoraSet};

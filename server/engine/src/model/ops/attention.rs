@@ -124,16 +124,11 @@ pub(super) fn composed(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &S
     Tensor::cat(outputs, 0)
 }
 
-/// (dL/dq, dL/dk, dL/dv) from the inputs and dL/doutput.
-pub(crate) fn attention_backward(
-    q: &Tensor<2>,
-    k: &Tensor<2>,
-    v: &Tensor<2>,
-    dy: &Tensor<2>,
-    segments: &Segments,
-) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+/// [dL/dq, dL/dk, dL/dv] from q, k, v, the output y, and dL/dy.
+pub(crate) fn attention_backward(trace: [&Tensor<2>; 5], segments: &Segments) -> [Tensor<2>; 3] {
+    let [q, k, v, _, dy] = trace;
     if cpu::applies(&q.device()) {
-        cpu::attention_backward(q, k, v, dy, &segments.lengths, segments.head_dim)
+        cpu::attention_backward(trace, &segments.lengths, segments.head_dim)
     } else {
         composed_backward(q, k, v, dy, segments)
     }
@@ -145,7 +140,7 @@ pub(super) fn composed_backward(
     v: &Tensor<2>,
     dy: &Tensor<2>,
     segments: &Segments,
-) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+) -> [Tensor<2>; 3] {
     let (mut dqs, mut dks, mut dvs) = (Vec::new(), Vec::new(), Vec::new());
     for part in &segments.parts {
         let (q, k, v) = (segments.stack(part, q), segments.split(part, k), segments.split(part, v));
@@ -161,7 +156,7 @@ pub(super) fn composed_backward(
         dks.push(segments.unsplit(part, dk));
         dvs.push(segments.unsplit(part, dv));
     }
-    (Tensor::cat(dqs, 0), Tensor::cat(dks, 0), Tensor::cat(dvs, 0))
+    [dqs, dks, dvs].map(|parts| Tensor::cat(parts, 0))
 }
 
 /// One new token of one sequence over its cache. q: [1, heads * head_dim], keys and values: [kv_heads, length, head_dim]

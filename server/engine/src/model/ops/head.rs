@@ -3,6 +3,8 @@
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
+use super::cpu;
+
 /// Logits of one chunk: about 64 MB at a vocabulary of 49,152.
 const CHUNK: usize = 320;
 
@@ -15,6 +17,14 @@ pub(crate) struct HeadLoss {
 
 /// hidden: [positions, hidden], weight: [vocabulary, hidden], one target id per position.
 pub(crate) fn head_loss(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64) -> HeadLoss {
+    if cpu::applies(&hidden.device()) {
+        let (losses, gradient) = cpu::head_loss(hidden, weight, targets, scale);
+        return HeadLoss { sum: total(losses), gradient };
+    }
+    composed(hidden, weight, targets, scale)
+}
+
+pub(super) fn composed(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64) -> HeadLoss {
     let device = hidden.device();
     let mut sum = 0.0;
     let mut gradients = Vec::with_capacity(targets.len().div_ceil(CHUNK));
@@ -35,6 +45,9 @@ pub(crate) fn head_loss(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32],
 
 /// Log-probability of each target in nats, without gradients.
 pub(crate) fn target_log_probs(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
+    if cpu::applies(&hidden.device()) {
+        return values(cpu::head_losses(hidden, weight, targets)).into_iter().map(|loss| -loss).collect();
+    }
     let device = hidden.device();
     let mut all = Vec::with_capacity(targets.len());
     for (index, chunk) in targets.chunks(CHUNK).enumerate() {
@@ -51,11 +64,11 @@ fn column(targets: &[u32], device: &burn::tensor::Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), device)
 }
 
-fn values(x: Tensor<2>) -> Vec<f32> {
+fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().try_to_vec().expect("the engine's float tensors are f32")
 }
 
 /// Summed in f64 on the host: thousands of f32 terms would lose digits that the logs show.
-fn total(x: Tensor<2>) -> f64 {
+fn total<const D: usize>(x: Tensor<D>) -> f64 {
     values(x).into_iter().map(f64::from).sum()
 }

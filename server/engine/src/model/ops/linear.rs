@@ -5,7 +5,6 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::cpu;
-use crate::random::mix;
 
 /// A LoRA's factors on one projection.
 #[derive(Clone)]
@@ -27,63 +26,90 @@ pub(crate) struct Dropout {
 }
 
 impl Dropout {
-    fn apply(self, x: Tensor<2>) -> Tensor<2> {
-        if self.rate == 0.0 {
-            return x;
-        }
-        if cpu::applies(&x.device()) { cpu::dropout(x, self.rate, self.seed) } else { self.composed(x) }
+    /// What the value at `place` of the tensor is multiplied by. The place is mixed with both halves of the seed by MurmurHash3's
+    /// finaliser, in 32-bit steps of which eight or sixteen go side by side in a vector.
+    #[inline(always)]
+    pub(super) fn factor(self, place: u32) -> f32 {
+        let keep = (1.0 / (1.0 - self.rate)) as f32;
+        let threshold = (self.rate * f64::from(u32::MAX)) as u32;
+        let (low, high) = (self.seed as u32, (self.seed >> 32) as u32);
+        let mut draw = place.wrapping_mul(0x9e37_79b1) ^ low;
+        draw = (draw ^ (draw >> 16)).wrapping_mul(0x85eb_ca6b) ^ high;
+        draw = (draw ^ (draw >> 13)).wrapping_mul(0xc2b2_ae35);
+        draw ^= draw >> 16;
+        if draw < threshold { 0.0 } else { keep }
     }
 
     pub(super) fn composed(self, x: Tensor<2>) -> Tensor<2> {
-        let shape = x.dims();
-        let keep = (1.0 / (1.0 - self.rate)) as f32;
-        let threshold = (self.rate * f64::from(u32::MAX)) as u32;
-        let size = shape[0] * shape[1];
-        let mut mask = Vec::with_capacity(size + 1);
-        // Two 32-bit draws from each mixed counter.
-        for counter in 0..size.div_ceil(2) as u64 {
-            let bits = mix(self.seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-            mask.push(if (bits as u32) < threshold { 0.0 } else { keep });
-            mask.push(if ((bits >> 32) as u32) < threshold { 0.0 } else { keep });
+        if self.rate == 0.0 {
+            return x;
         }
-        mask.truncate(size);
+        let shape = x.dims();
+        let mask: Vec<f32> = (0..(shape[0] * shape[1]) as u32).map(|place| self.factor(place)).collect();
         let device = x.device();
         x * Tensor::from_data(TensorData::new(mask, shape), &device)
     }
 }
 
-/// x: [tokens, in], weight: [out, in] -> [tokens, out].
-pub(crate) fn linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-    if cpu::applies(&x.device()) && cpu::is_thin(x.dims()[0]) {
-        return cpu::thin_linear(x, weight);
+/// x: [tokens, in], weight: [out, in] -> `into` (or nothing) + x Wᵀ: [tokens, out].
+pub(crate) fn linear(x: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
+    if cpu::applies(&x.device()) {
+        return cpu::linear(x, weight, false, into);
     }
-    x.matmul(weight.clone().transpose())
+    plus(x.matmul(weight.clone().transpose()), into)
 }
 
-/// x: [tokens, in] -> [tokens, out].
-pub(crate) fn lora_linear(
-    x: Tensor<2>,
-    weight: &Tensor<2>,
-    factors: &Factors,
-    scale: f64,
-    dropout: Dropout,
-) -> Tensor<2> {
-    let low = dropout.apply(x.clone()).matmul(factors.a.clone().transpose()); // [tokens, rank]
-    linear(x, weight) + low.matmul(factors.b.clone().transpose()) * scale
+/// dy: [tokens, out] -> `into` (or nothing) + dL/dx: [tokens, in].
+pub(crate) fn linear_backward(dy: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
+    if cpu::applies(&dy.device()) {
+        return cpu::linear(dy, weight, true, into);
+    }
+    plus(dy.matmul(weight.clone()), into)
 }
 
-/// The LoRA's part of backward: its gradients, and what it adds to dL/dx.
-pub(crate) fn lora_backward(
-    x: Tensor<2>,
-    dy: Tensor<2>,
-    factors: &Factors,
-    scale: f64,
-    dropout: Dropout,
-) -> (Tensor<2>, FactorGradients) {
-    let dropped = dropout.apply(x);
-    let low = dropped.clone().matmul(factors.a.clone().transpose()); // [tokens, rank]
-    let dlow = dy.clone().matmul(factors.b.clone()) * scale; // [tokens, rank]
-    let gradients =
-        FactorGradients { a: dlow.clone().transpose().matmul(dropped), b: dy.transpose().matmul(low) * scale };
-    (dropout.apply(dlow.matmul(factors.a.clone())), gradients)
+fn plus(x: Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
+    match into {
+        Some(into) => into + x,
+        None => x,
+    }
+}
+
+/// A LoRA beside a projection.
+#[derive(Clone, Copy)]
+pub(crate) struct Lora<'a> {
+    pub(crate) factors: &'a Factors,
+    /// alpha / rank
+    pub(crate) scale: f64,
+    pub(crate) dropout: Dropout,
+}
+
+impl Lora<'_> {
+    /// x: [tokens, in], y: [tokens, out] -> y + scale * drop(x) Aᵀ Bᵀ.
+    pub(crate) fn add(&self, y: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        if cpu::applies(&x.device()) { cpu::lora(y, x, self) } else { self.composed(y, x) }
+    }
+
+    pub(super) fn composed(&self, y: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        let low = self.dropout.composed(x).matmul(self.factors.a.clone().transpose()); // [tokens, rank]
+        y + low.matmul(self.factors.b.clone().transpose()) * self.scale
+    }
+
+    /// dx, which the LoRA's part of dL/dx is added to, and the factors' gradients. x: [tokens, in], dy: [tokens, out].
+    pub(crate) fn backward(&self, dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, FactorGradients) {
+        if cpu::applies(&x.device()) {
+            let [dx, a, b] = cpu::lora_backward(dx, x, dy, self);
+            return (dx, FactorGradients { a, b });
+        }
+        self.composed_backward(dx, x, dy)
+    }
+
+    pub(super) fn composed_backward(&self, dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, FactorGradients) {
+        let Factors { a, b } = self.factors;
+        let dropped = self.dropout.composed(x);
+        let low = dropped.clone().matmul(a.clone().transpose()); // [tokens, rank]
+        let dlow = dy.clone().matmul(b.clone()) * self.scale; // [tokens, rank]
+        let gradients =
+            FactorGradients { a: dlow.clone().transpose().matmul(dropped), b: dy.transpose().matmul(low) * self.scale };
+        (dx + self.dropout.composed(dlow.matmul(a.clone())), gradients)
+    }
 }

@@ -16,8 +16,9 @@ mod swiglu;
 mod tests;
 
 pub(crate) use attention::{Segments, attend_cached, attention, attention_backward};
+pub(crate) use cpu::use_fused;
 pub(crate) use head::{head_loss, target_log_probs};
-pub(crate) use linear::{Dropout, FactorGradients, Factors, linear, lora_backward, lora_linear};
+pub(crate) use linear::{Dropout, FactorGradients, Factors, Lora, linear, linear_backward};
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward};
 pub(crate) use rope::Rope;
 pub(crate) use swiglu::{swiglu, swiglu_backward};

@@ -14,12 +14,18 @@ pub(super) fn composed(x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> 
     x * scale * weight.clone().unsqueeze()
 }
 
-/// dL/dx from x and dL/dy; the weight is frozen.
-pub(crate) fn rms_norm_backward(x: Tensor<2>, weight: &Tensor<1>, eps: f64, dy: Tensor<2>) -> Tensor<2> {
+/// `into` + dL/dx, from x and dL/dy; the weight is frozen.
+pub(crate) fn rms_norm_backward(
+    x: Tensor<2>,
+    weight: &Tensor<1>,
+    eps: f64,
+    dy: Tensor<2>,
+    into: Tensor<2>,
+) -> Tensor<2> {
     if cpu::applies(&x.device()) {
-        cpu::rms_norm_backward(x, weight, eps, dy)
+        cpu::rms_norm_backward(x, weight, eps, dy, into)
     } else {
-        composed_backward(x, weight, eps, dy)
+        into + composed_backward(x, weight, eps, dy)
     }
 }
 

@@ -47,7 +47,7 @@ fn check_gradient(what: &str, x: &Tensor<2>, gradient: &Tensor<2>, loss: impl Fn
 fn rms_norm_backward_agrees_with_differences() {
     let (x, dy) = (random([5, 7], 1), random([5, 7], 2));
     let weight: Tensor<1> = random([1, 7], 3).reshape([7]);
-    let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone());
+    let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone(), x.zeros_like());
     check_gradient("x", &x, &dx, |x| weigh(&rms_norm(x, &weight, 1e-5), &dy));
 }
 
@@ -77,7 +77,8 @@ fn attention_backward_agrees_with_differences_in_every_segment() {
     let segments = Segments::new(&[1, 5, 3], heads, kv_heads, head_dim, &device());
     let (q, k, v) = (random([9, heads * head_dim], 1), random([9, 8], 2), random([9, 8], 3));
     let dy = random([9, heads * head_dim], 4);
-    let (dq, dk, dv) = attention_backward(&q, &k, &v, &dy, &segments);
+    let y = attention(&q, &k, &v, &segments);
+    let [dq, dk, dv] = attention_backward([&q, &k, &v, &y, &dy], &segments);
     check_gradient("q", &q, &dq, |q| weigh(&attention(&q, &k, &v, &segments), &dy));
     check_gradient("k", &k, &dk, |k| weigh(&attention(&q, &k, &v, &segments), &dy));
     check_gradient("v", &v, &dv, |v| weigh(&attention(&q, &k, &v, &segments), &dy));
@@ -128,9 +129,11 @@ fn lora_backward_agrees_with_differences_with_and_without_dropout() {
         let dropout = Dropout { rate, seed: 7 };
         let (x, weight, dy) = (random([6, 5], 1), random([3, 5], 2), random([6, 3], 3));
         let factors = Factors { a: random([2, 5], 4), b: random([3, 2], 5) };
-        let forward = |x: Tensor<2>, factors: &Factors| lora_linear(x, &weight, factors, 2.0, dropout);
-        let (dx, gradients) = lora_backward(x.clone(), dy.clone(), &factors, 2.0, dropout);
-        let dx = dx + dy.clone().matmul(weight.clone());
+        let forward = |x: Tensor<2>, factors: &Factors| {
+            Lora { factors, scale: 2.0, dropout }.add(linear(x.clone(), &weight, None), x)
+        };
+        let frozen = linear_backward(dy.clone(), &weight, None);
+        let (dx, gradients) = Lora { factors: &factors, scale: 2.0, dropout }.backward(frozen, x.clone(), dy.clone());
         check_gradient("x", &x, &dx, |x| weigh(&forward(x, &factors), &dy));
         check_gradient("A", &factors.a, &gradients.a, |a| {
             weigh(&forward(x.clone(), &Factors { a, b: factors.b.clone() }), &dy)
@@ -147,7 +150,8 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     let eye: Tensor<2> = Tensor::<1>::ones([50], &device()).unsqueeze::<2>();
     let factors = Factors { a: eye, b: Tensor::ones([1, 1], &device()) };
     let zero = Tensor::<2>::zeros([1, 50], &device());
-    let dropped = values(&lora_linear(x, &zero, &factors, 1.0, Dropout { rate: 0.25, seed: 3 }));
+    let lora = Lora { factors: &factors, scale: 1.0, dropout: Dropout { rate: 0.25, seed: 3 } };
+    let dropped = values(&lora.add(linear(x.clone(), &zero, None), x));
     let mean = dropped.iter().sum::<f32>() / dropped.len() as f32 / 50.0;
     assert!((mean - 1.0).abs() < 0.02, "{mean}");
 }
@@ -165,8 +169,8 @@ fn fused_kernels_equal_their_compositions_over_odd_shapes() {
         let up = random([rows, columns], 3);
         let weight: Tensor<1> = random([1, columns], 4).reshape([columns]);
         assert!(difference(&rms_norm(x.clone(), &weight, 1e-5), &rms_norm::composed(x.clone(), &weight, 1e-5)) < 1e-5);
-        let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone());
-        let composed = rms_norm::composed_backward(x.clone(), &weight, 1e-5, dy.clone());
+        let dx = rms_norm_backward(x.clone(), &weight, 1e-5, dy.clone(), up.clone());
+        let composed = up.clone() + rms_norm::composed_backward(x.clone(), &weight, 1e-5, dy.clone());
         assert!(difference(&dx, &composed) < 1e-5);
         assert!(difference(&swiglu(x.clone(), up.clone()), &swiglu::composed(x.clone(), up.clone())) < 1e-5);
         let (dgate, dup) = swiglu_backward(x.clone(), up.clone(), dy.clone());
@@ -175,8 +179,60 @@ fn fused_kernels_equal_their_compositions_over_odd_shapes() {
         let positions: Vec<usize> = (0..rows).map(|row| row * 3).collect();
         let rope = Rope::new(&positions, 2, 10_000.0, &device());
         assert!(difference(&rope.rotate(x.clone()), &rope.composed(x.clone(), false)) < 1e-6);
-        let dropout = Dropout { rate: 0.3, seed: 11 };
-        assert_eq!(values(&cpu::dropout(x.clone(), 0.3, 11)), values(&dropout.composed(x)));
+    }
+}
+
+#[test]
+fn a_fused_lora_equals_its_composition_over_odd_shapes() {
+    for (rows, input, out, rank) in [(1, 7, 5, 1), (3, 18, 33, 2), (129, 34, 9, 16), (300, 64, 48, 4)] {
+        for rate in [0.0, 0.3] {
+            let (x, y, dx) = (random([rows, input], 1), random([rows, out], 2), random([rows, input], 3));
+            let dy = random([rows, out], 4);
+            let factors = Factors { a: random([rank, input], 5), b: random([out, rank], 6) };
+            let lora = Lora { factors: &factors, scale: 2.0, dropout: Dropout { rate, seed: 0x1234_5678_9abc_def0 } };
+            let what = format!("{rows} x {input} x {out}, rank {rank}, dropout {rate}");
+            assert!(difference(&lora.add(y.clone(), x.clone()), &lora.composed(y, x.clone())) < 1e-5, "{what}");
+            let (fused_dx, fused) = lora.backward(dx.clone(), x.clone(), dy.clone());
+            let (composed_dx, composed) = lora.composed_backward(dx, x, dy);
+            assert!(difference(&fused_dx, &composed_dx) < 1e-5, "{what}: dx");
+            assert!(difference(&fused.a, &composed.a) < 1e-4, "{what}: dA");
+            assert!(difference(&fused.b, &composed.b) < 1e-4, "{what}: dB");
+        }
+    }
+}
+
+#[test]
+fn projections_equal_plain_products_and_add_to_what_is_given() {
+    for (rows, input, out) in [(1, 3, 1), (17, 40, 70), (33, 576, 192), (100, 30, 65), (70, 64, 1000)] {
+        let (x, weight, into) = (random([rows, input], 1), random([out, input], 2), random([rows, out], 3));
+        let plain = x.clone().matmul(weight.clone().transpose());
+        assert!(difference(&linear(x.clone(), &weight, None), &plain) < 1e-5, "{rows} x {input} x {out}");
+        let kept = into.clone();
+        assert!(difference(&linear(x.clone(), &weight, Some(into.clone())), &(into.clone() + plain)) < 1e-5);
+        assert_eq!(values(&kept), values(&random([rows, out], 3)), "what somebody else holds is not changed");
+        let plain = into.clone().matmul(weight.clone());
+        assert!(difference(&linear_backward(into.clone(), &weight, None), &plain) < 1e-5);
+        assert!(difference(&linear_backward(into, &weight, Some(x.clone())), &(x + plain)) < 1e-5);
+    }
+}
+
+#[test]
+fn the_fused_head_equals_its_composition_over_odd_shapes() {
+    for (rows, columns, vocabulary) in [(1, 5, 3), (7, 16, 100), (513, 24, 777), (40, 64, 5000)] {
+        // Large enough that the running maximum moves between tiles.
+        let (hidden, weight) = (random([rows, columns], 1) * 6.0, random([vocabulary, columns], 2));
+        let targets: Vec<u32> = (0..rows as u32).map(|row| row * 97 % vocabulary as u32).collect();
+        let (fused, composed) =
+            (head_loss(&hidden, &weight, &targets, 0.7), head::composed(&hidden, &weight, &targets, 0.7));
+        assert!(
+            (fused.sum - composed.sum).abs() < 1e-5 * composed.sum.abs().max(1.0),
+            "{} {}",
+            fused.sum,
+            composed.sum
+        );
+        assert!(difference(&fused.gradient, &composed.gradient) < 1e-5, "{rows} x {columns} x {vocabulary}");
+        let log_probs: f64 = target_log_probs(&hidden, &weight, &targets).into_iter().map(f64::from).sum();
+        assert!((log_probs + composed.sum).abs() < 1e-5 * composed.sum.abs().max(1.0));
     }
 }
 
@@ -191,10 +247,10 @@ fn fused_attention_equals_the_composition_over_odd_shapes() {
         let segments = Segments::new(&lengths, heads, kv_heads, head_dim, &device()).with_masks(&device());
         let composed = attention::composed(&q, &k, &v, &segments);
         assert!(difference(&attention(&q, &k, &v, &segments), &composed) < 1e-5, "{lengths:?}");
-        let fused = attention_backward(&q, &k, &v, &dy, &segments);
+        let fused = attention_backward([&q, &k, &v, &composed, &dy], &segments);
         let composed = attention::composed_backward(&q, &k, &v, &dy, &segments);
-        for (what, a, b) in [("q", fused.0, composed.0), ("k", fused.1, composed.1), ("v", fused.2, composed.2)] {
-            assert!(difference(&a, &b) < 2e-5, "{lengths:?} d{what}: {}", difference(&a, &b));
+        for (what, (a, b)) in ["q", "k", "v"].into_iter().zip(fused.iter().zip(&composed)) {
+            assert!(difference(a, b) < 2e-5, "{lengths:?} d{what}: {}", difference(a, b));
         }
     }
 }
@@ -204,6 +260,6 @@ fn a_thin_product_equals_the_general_one() {
     for (rows, columns, out) in [(1, 3, 1), (1, 64, 7), (5, 30, 65), (8, 576, 129), (16, 8, 64)] {
         let (x, weight) = (random([rows, columns], 1), random([out, columns], 2));
         let general = x.clone().matmul(weight.clone().transpose());
-        assert!(difference(&linear(x, &weight), &general) < 1e-5, "{rows} x {columns} x {out}");
+        assert!(difference(&linear(x, &weight, None), &general) < 1e-5, "{rows} x {columns} x {out}");
     }
 }

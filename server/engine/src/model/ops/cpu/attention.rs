@@ -1,10 +1,12 @@
-//! Causal grouped-query attention in blocks of query rows: a block's scores live in a buffer of `BLOCK x length`, never
-//! more, and only columns that the block may look at are computed. Backward makes the probabilities again.
+//! Causal grouped-query attention in blocks of query rows, transposed: a block's scores are `[keys, BLOCK]`, queries side by side in
+//! vectors, so that keys and values are read where they lie and a softmax runs down its column. Only keys that a
+//! query may look at are computed, nothing of size length x length is kept, and backward makes the probabilities again.
 
 use rayon::prelude::*;
 
 use super::exp::exp;
 use super::simd::vectorised;
+use super::tile::{LANES, Left, Right, rows};
 
 /// Query rows whose scores are held at once.
 const BLOCK: usize = 64;
@@ -26,269 +28,344 @@ impl Shape {
     fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
+
+    /// Where a head's keys and values begin in a row of them.
+    fn kv_column(&self, head: usize) -> usize {
+        head / self.group * self.head_dim
+    }
 }
 
-/// A strided matrix within a slice: element (i, j) at `start + i * row + j * column`.
+/// The queries of one sequence, and the keys that they look at.
 #[derive(Clone, Copy)]
-struct View {
-    start: usize,
-    row: usize,
-    column: usize,
+pub(super) struct Span {
+    /// First row of the queries.
+    pub(super) queries: usize,
+    pub(super) length: usize,
+    /// First row of the sequence's keys and values.
+    pub(super) keys: usize,
+    /// Keys before the first query's own.
+    pub(super) past: usize,
 }
 
-impl View {
-    fn new(start: usize, row: usize) -> Self {
-        Self { start, row, column: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        Self { row: self.column, column: self.row, ..self }
-    }
-
-    fn end(&self, rows: usize, columns: usize) -> usize {
-        self.start + (rows - 1) * self.row + (columns - 1) * self.column + 1
-    }
+/// Sequences one after another, each with its own keys.
+pub(super) fn packed(lengths: &[usize]) -> Vec<Span> {
+    let mut start = 0;
+    lengths
+        .iter()
+        .map(|&length| {
+            start += length;
+            Span { queries: start - length, length, keys: start - length, past: 0 }
+        })
+        .collect()
 }
 
-/// `out [m, n] (+)= scale * a [m, k] b [k, n]` on one thread.
-#[expect(unsafe_code, reason = "gemm takes pointers; the bounds of all three are asserted first")]
-fn product(
-    (m, k, n): (usize, usize, usize),
-    scale: f32,
-    (a, a_view): (&[f32], View),
-    (b, b_view): (&[f32], View),
-    (out, out_view): (&mut [f32], View),
-    add: bool,
-) {
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    assert!(a_view.end(m, k) <= a.len() && b_view.end(k, n) <= b.len() && out_view.end(m, n) <= out.len());
-    let strides = |view: View| (view.column as isize, view.row as isize);
-    let (a_strides, b_strides, out_strides) = (strides(a_view), strides(b_view), strides(out_view));
-    // SAFETY: the assertion above keeps every element of the three strided matrices within its slice.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out[out_view.start..].as_mut_ptr(),
-            out_strides.0,
-            out_strides.1,
-            add,
-            a[a_view.start..].as_ptr(),
-            a_strides.0,
-            a_strides.1,
-            b[b_view.start..].as_ptr(),
-            b_strides.0,
-            b_strides.1,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// Row `r` of the block sees columns `0..=first + r`; the rest become 0.
-fn causal_softmax(scores: &mut [f32], width: usize, first: usize) {
-    vectorised(
-        #[inline(always)]
-        |_| {
-            for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
-                let (seen, unseen) = scores.split_at_mut(first + row + 1);
-                let largest = seen.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
-                let mut lanes = [0.0_f32; 16];
-                let (blocks, rest) = seen.as_chunks_mut::<16>();
-                for block in blocks {
-                    for lane in 0..16 {
-                        block[lane] = exp(block[lane] - largest);
-                        lanes[lane] += block[lane];
-                    }
-                }
-                let mut sum: f32 = lanes.iter().sum();
-                for score in rest {
-                    *score = exp(*score - largest);
-                    sum += *score;
-                }
-                let inverse = 1.0 / sum;
-                for score in seen {
-                    *score *= inverse;
-                }
-                unseen.fill(0.0);
-            }
-        },
-    );
-}
-
-/// scores <- probabilities * (dprobabilities - along) * scale, row by row.
-fn softmax_backward(probabilities: &[f32], dprobabilities: &mut [f32], width: usize, scale: f32) {
-    vectorised(
-        #[inline(always)]
-        |_| {
-            for (p, dp) in probabilities.chunks_exact(width).zip(dprobabilities.chunks_exact_mut(width)) {
-                let mut lanes = [0.0_f32; 16];
-                let (p_blocks, p_rest) = p.as_chunks::<16>();
-                let (dp_blocks, dp_rest) = dp.as_chunks::<16>();
-                for (p, dp) in p_blocks.iter().zip(dp_blocks) {
-                    for lane in 0..16 {
-                        lanes[lane] += p[lane] * dp[lane];
-                    }
-                }
-                let rest: f32 = p_rest.iter().zip(dp_rest).map(|(p, dp)| p * dp).sum();
-                let along = lanes.iter().sum::<f32>() + rest;
-                for (dp, p) in dp.iter_mut().zip(p) {
-                    *dp = p * (*dp - along) * scale;
-                }
-            }
-        },
-    );
-}
-
-/// A block of query rows of one sequence.
-struct Rows<'a> {
-    /// First token of the sequence in the packed batch.
-    sequence: usize,
-    /// First row of the block within the sequence.
+/// Up to `BLOCK` queries of one sequence.
+struct Block<'a> {
+    span: Span,
+    /// First of them within the sequence's queries.
     first: usize,
+    rows: usize,
     out: &'a mut [f32],
 }
 
-/// q: [tokens, heads * head_dim], k, v: [tokens, kv_heads * head_dim] -> [tokens, heads * head_dim].
-pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], lengths: &[usize], shape: Shape) -> Vec<f32> {
+#[derive(Default)]
+struct Scratch {
+    /// [head_dim, BLOCK]
+    q: Vec<f32>,
+    dy: Vec<f32>,
+    /// [keys, BLOCK]
+    p: Vec<f32>,
+    ds: Vec<f32>,
+    /// [head_dim, BLOCK]
+    turned: Vec<f32>,
+    /// [BLOCK, padded head_dim]
+    q_rows: Vec<f32>,
+    dy_rows: Vec<f32>,
+}
+
+/// q: [queries, heads * head_dim] in the order of the spans, k, v: [keys, kv_heads * head_dim] -> [queries, heads * head_dim].
+pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], shape: Shape) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
     let mut blocks = Vec::new();
-    let (mut rest, mut sequence) = (out.as_mut_slice(), 0);
-    for &length in lengths {
-        for first in (0..length).step_by(BLOCK) {
-            let rows = BLOCK.min(length - first);
-            let (block, after) = rest.split_at_mut(rows * shape.q_width);
+    let mut rest = out.as_mut_slice();
+    for &span in spans {
+        for first in (0..span.length).step_by(BLOCK) {
+            let rows = BLOCK.min(span.length - first);
+            let (out, after) = rest.split_at_mut(rows * shape.q_width);
             rest = after;
-            blocks.push(Rows { sequence, first, out: block });
+            blocks.push(Block { span, first, rows, out });
         }
-        sequence += length;
     }
-    blocks
-        .into_par_iter()
-        .for_each_init(Vec::new, |scores, mut block| forward_block(q, k, v, shape, scores, &mut block));
+    // The longest first, so that no thread is left with one at the end.
+    blocks.sort_by_key(|block| std::cmp::Reverse(block.span.past + block.first));
+    blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, mut block| {
+        for head in 0..shape.heads {
+            forward_head(q, k, v, shape, head, scratch, &mut block);
+        }
+    });
     out
 }
 
-fn forward_block(q: &[f32], k: &[f32], v: &[f32], shape: Shape, scores: &mut Vec<f32>, block: &mut Rows<'_>) {
-    let rows = block.out.len() / shape.q_width;
-    let width = block.first + rows;
-    scores.resize(rows * width, 0.0);
-    for head in 0..shape.heads {
-        let q_view = View::new((block.sequence + block.first) * shape.q_width + head * shape.head_dim, shape.q_width);
-        let kv_view = View::new(block.sequence * shape.kv_width + head / shape.group * shape.head_dim, shape.kv_width);
-        let scores_view = View::new(0, width);
-        let sizes = (rows, shape.head_dim, width);
-        product(sizes, shape.scale(), (q, q_view), (k, kv_view.transposed()), (scores, scores_view), false);
-        causal_softmax(scores, width, block.first);
-        let out_view = View::new(head * shape.head_dim, shape.q_width);
-        product(
-            (rows, width, shape.head_dim),
-            1.0,
-            (scores, scores_view),
-            (v, kv_view),
-            (&mut *block.out, out_view),
-            false,
-        );
-    }
-}
-
-/// Gradients of one key/value head of one sequence and of the query heads that share it.
-struct HeadGradients {
-    sequence: usize,
-    length: usize,
-    kv_head: usize,
-    dq: Vec<f32>, // [length, group * head_dim]
-    dk: Vec<f32>, // [length, head_dim]
-    dv: Vec<f32>,
-}
-
-/// Flat: dq, dk, dv.
-pub(super) fn backward(q: &[f32], k: &[f32], v: &[f32], dy: &[f32], lengths: &[usize], shape: Shape) -> Vec<f32> {
-    let kv_heads = shape.kv_width / shape.head_dim;
-    let mut tasks = Vec::new();
-    let mut sequence = 0;
-    for &length in lengths {
-        tasks.extend((0..kv_heads).map(|kv_head| (sequence, length, kv_head)));
-        sequence += length;
-    }
-    // The longest first, so that no thread is left with one at the end.
-    tasks.sort_by_key(|(_, length, _)| std::cmp::Reverse(*length));
-    let parts: Vec<HeadGradients> = tasks
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|(sequence, length, kv_head)| backward_head(q, k, v, dy, shape, sequence, length, kv_head))
-        .collect();
-
-    let mut flat = vec![0.0; q.len() + 2 * k.len()];
-    let (dq, rest) = flat.split_at_mut(q.len());
-    let (dk, dv) = rest.split_at_mut(k.len());
-    for part in parts {
-        let group_width = shape.group * shape.head_dim;
-        for row in 0..part.length {
-            let token = part.sequence + row;
-            let place = |width: usize, size: usize| {
-                token * width + part.kv_head * size..token * width + (part.kv_head + 1) * size
-            };
-            dq[place(shape.q_width, group_width)].copy_from_slice(&part.dq[row * group_width..(row + 1) * group_width]);
-            let own = row * shape.head_dim..(row + 1) * shape.head_dim;
-            dk[place(shape.kv_width, shape.head_dim)].copy_from_slice(&part.dk[own.clone()]);
-            dv[place(shape.kv_width, shape.head_dim)].copy_from_slice(&part.dv[own]);
-        }
-    }
-    flat
-}
-
-#[expect(clippy::too_many_arguments, reason = "four tensors and the place of one head in them")]
-fn backward_head(
+fn forward_head(
     q: &[f32],
     k: &[f32],
     v: &[f32],
-    dy: &[f32],
     shape: Shape,
-    sequence: usize,
-    length: usize,
-    kv_head: usize,
-) -> HeadGradients {
+    head: usize,
+    scratch: &mut Scratch,
+    block: &mut Block<'_>,
+) {
     let dim = shape.head_dim;
-    let group_width = shape.group * dim;
-    let mut part = HeadGradients {
-        sequence,
-        length,
-        kv_head,
-        dq: vec![0.0; length * group_width],
-        dk: vec![0.0; length * dim],
-        dv: vec![0.0; length * dim],
+    let (span, first, count) = (block.span, block.first, block.rows);
+    let start = (span.queries + first) * shape.q_width + head * dim;
+    turn(&q[start..], shape.q_width, dim, count, shape.scale(), &mut scratch.q);
+    let past = span.past + first;
+    let kv = span.keys * shape.kv_width + shape.kv_column(head);
+    let keys = Left { values: &k[kv..], row: shape.kv_width, step: 1 };
+    let values = Left { values: &v[kv..], row: 1, step: shape.kv_width };
+    scratch.p.resize((past + count) * BLOCK, 0.0);
+    scratch.turned.resize(dim * BLOCK, 0.0);
+    let (p, turned) = (scratch.p.as_mut_slice(), scratch.turned.as_mut_slice());
+    let scaled = &scratch.q;
+    vectorised(
+        #[inline(always)]
+        |fused| {
+            for strip in strips(count) {
+                let seen = (past + strip + LANES).min(past + count);
+                let queries = Right { values: &scaled[strip..], row: BLOCK };
+                rows(fused, (seen, dim), keys, queries, |key, scores| store(p, key, strip, scores));
+                let inverse = causal_softmax(p, strip, past + strip, seen);
+                let weights = Right { values: &p[strip..], row: BLOCK };
+                rows(fused, (dim, seen), values, weights, |feature, sums| {
+                    let mut out = *sums;
+                    for lane in 0..LANES {
+                        out[lane] *= inverse[lane];
+                    }
+                    store(turned, feature, strip, &out);
+                });
+            }
+        },
+    );
+    for row in 0..count {
+        let out = &mut block.out[row * shape.q_width + head * dim..][..dim];
+        for (feature, out) in out.iter_mut().enumerate() {
+            *out = turned[feature * BLOCK + row];
+        }
+    }
+}
+
+/// First columns of a block's strips of queries.
+fn strips(rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).step_by(LANES)
+}
+
+#[inline(always)]
+fn store(into: &mut [f32], row: usize, column: usize, values: &[f32; LANES]) {
+    *lanes_mut(&mut into[row * BLOCK + column..]) = *values;
+}
+
+/// The first of `values` as whole vectors.
+#[inline(always)]
+fn lanes(values: &[f32]) -> &[f32; LANES] {
+    values.first_chunk().expect("a strip is whole")
+}
+
+#[inline(always)]
+fn lanes_mut(values: &mut [f32]) -> &mut [f32; LANES] {
+    values.first_chunk_mut().expect("a strip is whole")
+}
+
+/// Rows of `x` as columns of `[dim, BLOCK]`, times `scale`; columns that have no row are 0.
+fn turn(x: &[f32], width: usize, dim: usize, rows: usize, scale: f32, into: &mut Vec<f32>) {
+    into.clear();
+    into.resize(dim * BLOCK, 0.0);
+    for row in 0..rows {
+        for (feature, value) in x[row * width..][..dim].iter().enumerate() {
+            into[feature * BLOCK + row] = scale * value;
+        }
+    }
+}
+
+/// Turns one strip's scores into exp(score - largest) down each column; query `lane` sees keys `0..=first + lane` of the `seen`
+/// that were computed, the others become 0. Gives the inverse of each column's sum.
+#[inline(always)]
+fn causal_softmax(p: &mut [f32], strip: usize, first: usize, seen: usize) -> [f32; LANES] {
+    for key in first + 1..seen {
+        for score in &mut p[key * BLOCK + strip..][..(key - first).min(LANES)] {
+            *score = f32::NEG_INFINITY;
+        }
+    }
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for row in p.chunks_exact(BLOCK).take(seen) {
+        let scores = lanes(&row[strip..]);
+        for lane in 0..LANES {
+            largest[lane] = if scores[lane] > largest[lane] { scores[lane] } else { largest[lane] };
+        }
+    }
+    let mut sums = [0.0; LANES];
+    for row in p.chunks_exact_mut(BLOCK).take(seen) {
+        let scores = lanes_mut(&mut row[strip..]);
+        for lane in 0..LANES {
+            scores[lane] = exp(scores[lane] - largest[lane]);
+        }
+        for lane in 0..LANES {
+            sums[lane] += scores[lane];
+        }
+    }
+    sums.map(|sum| 1.0 / sum)
+}
+
+/// What backward is made from: forward's inputs and output, and dL/doutput.
+#[derive(Clone, Copy)]
+pub(super) struct Trace<'a> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) y: &'a [f32],
+    pub(super) dy: &'a [f32],
+}
+
+/// Gradients of one query head of one sequence, and its share of its key/value head's.
+struct HeadGradients {
+    dq: Vec<f32>, // [length, head_dim]
+    dk: Vec<f32>, // [length, padded head_dim]
+    dv: Vec<f32>,
+}
+
+/// [dq, dk, dv]
+pub(super) fn backward(trace: Trace<'_>, lengths: &[usize], shape: Shape) -> [Vec<f32>; 3] {
+    let spans = packed(lengths);
+    let mut tasks: Vec<(usize, usize)> =
+        (0..spans.len()).flat_map(|span| (0..shape.heads).map(move |head| (span, head))).collect();
+    // The longest first, so that no thread is left with one at the end.
+    tasks.sort_by_key(|&(span, _)| std::cmp::Reverse(spans[span].length));
+    let mut parts: Vec<((usize, usize), HeadGradients)> = tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .map_init(Scratch::default, |scratch, task| (task, backward_head(trace, shape, spans[task.0], task.1, scratch)))
+        .collect();
+    parts.sort_unstable_by_key(|(task, _)| *task);
+
+    let (dim, padded) = (shape.head_dim, padded(shape.head_dim));
+    let part = |span: usize, head: usize| &parts[span * shape.heads + head].1;
+    let gather = |width: usize, write: &(dyn Fn(usize, usize, &mut [f32]) + Sync)| {
+        let mut all = vec![0.0; trace.q.len() / shape.q_width * width];
+        let numbers =
+            spans.iter().enumerate().flat_map(|(number, span)| (0..span.length).map(move |row| (number, row)));
+        let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
+        rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
+        all
     };
-    let (mut p, mut dp) = (Vec::new(), Vec::new());
-    let kv_view = View::new(sequence * shape.kv_width + kv_head * dim, shape.kv_width);
-    let own_view = View::new(0, dim);
-    for member in 0..shape.group {
-        let head = kv_head * shape.group + member;
-        for first in (0..length).step_by(BLOCK) {
-            let rows = BLOCK.min(length - first);
-            let width = first + rows;
-            p.resize(rows * width, 0.0);
-            dp.resize(rows * width, 0.0);
-            let block = View::new(0, width);
-            let q_view = View::new((sequence + first) * shape.q_width + head * dim, shape.q_width);
-            let scores = (rows, dim, width);
-            product(scores, shape.scale(), (q, q_view), (k, kv_view.transposed()), (&mut p, block), false);
-            causal_softmax(&mut p, width, first);
-            let sums = (width, rows, dim);
-            product(sums, 1.0, (&p, block.transposed()), (dy, q_view), (&mut part.dv, own_view), true);
-            product(scores, 1.0, (dy, q_view), (v, kv_view.transposed()), (&mut dp, block), false);
-            softmax_backward(&p, &mut dp, width, shape.scale());
-            let dq_view = View::new(first * group_width + member * dim, group_width);
-            product((rows, width, dim), 1.0, (&dp, block), (k, kv_view), (&mut part.dq, dq_view), false);
-            product(sums, 1.0, (&dp, block.transposed()), (q, q_view), (&mut part.dk, own_view), true);
+    let dq = gather(shape.q_width, &|span, row, out| {
+        for (head, out) in out.chunks_exact_mut(dim).enumerate() {
+            out.copy_from_slice(&part(span, head).dq[row * dim..][..dim]);
+        }
+    });
+    // In the order of the heads, whichever was done first.
+    let sum = |of: fn(&HeadGradients) -> &[f32]| {
+        gather(shape.kv_width, &|span, row, out| {
+            for (kv_head, out) in out.chunks_exact_mut(dim).enumerate() {
+                for member in 0..shape.group {
+                    let share = &of(part(span, kv_head * shape.group + member))[row * padded..][..dim];
+                    for (out, share) in out.iter_mut().zip(share) {
+                        *out += share;
+                    }
+                }
+            }
+        })
+    };
+    [dq, sum(|part| &part.dk), sum(|part| &part.dv)]
+}
+
+/// The head's dimension as the columns of whole vectors.
+fn padded(dim: usize) -> usize {
+    dim.next_multiple_of(LANES)
+}
+
+fn backward_head(trace: Trace<'_>, shape: Shape, span: Span, head: usize, scratch: &mut Scratch) -> HeadGradients {
+    let Trace { q, k, v, y, dy } = trace;
+    let (dim, padded, length) = (shape.head_dim, padded(shape.head_dim), span.length);
+    let mut part =
+        HeadGradients { dq: vec![0.0; length * dim], dk: vec![0.0; length * padded], dv: vec![0.0; length * padded] };
+    let kv = span.keys * shape.kv_width + shape.kv_column(head);
+    let by_key = |values| Left { values, row: shape.kv_width, step: 1 };
+    let by_feature = |values| Left { values, row: 1, step: shape.kv_width };
+    let (keys, values) = (by_key(&k[kv..]), by_key(&v[kv..]));
+    for first in (0..length).step_by(BLOCK) {
+        let count = BLOCK.min(length - first);
+        let width = first + count;
+        let start = (span.queries + first) * shape.q_width + head * dim;
+        turn(&q[start..], shape.q_width, dim, count, shape.scale(), &mut scratch.q);
+        turn(&dy[start..], shape.q_width, dim, count, 1.0, &mut scratch.dy);
+        pad(&q[start..], shape.q_width, dim, count, &mut scratch.q_rows);
+        pad(&dy[start..], shape.q_width, dim, count, &mut scratch.dy_rows);
+        scratch.p.resize(width * BLOCK, 0.0);
+        scratch.ds.resize(width * BLOCK, 0.0);
+        scratch.turned.resize(dim * BLOCK, 0.0);
+        // The sum of p * dp over the keys is the product of the output's row and its gradient (Dao et al., arXiv:2205.14135).
+        let mut along = [0.0; BLOCK];
+        for (row, along) in along.iter_mut().enumerate().take(count) {
+            let place = start + row * shape.q_width..start + row * shape.q_width + dim;
+            *along = y[place.clone()].iter().zip(&dy[place]).map(|(y, dy)| y * dy).sum();
+        }
+        let scale = shape.scale();
+        let Scratch { q: scaled, dy: dy_turned, p, ds, turned, q_rows, dy_rows } = scratch;
+        vectorised(
+            #[inline(always)]
+            |fused| {
+                for strip in strips(count) {
+                    let seen = (first + strip + LANES).min(width);
+                    let queries = Right { values: &scaled[strip..], row: BLOCK };
+                    rows(fused, (seen, dim), keys, queries, |key, scores| store(p, key, strip, scores));
+                    let inverse = causal_softmax(p, strip, first + strip, seen);
+                    let along = lanes(&along[strip..]);
+                    let gradients = Right { values: &dy_turned[strip..], row: BLOCK };
+                    rows(fused, (seen, dim), values, gradients, |key, dp| {
+                        let place = key * BLOCK + strip;
+                        let (p, ds) = (lanes_mut(&mut p[place..]), lanes_mut(&mut ds[place..]));
+                        for lane in 0..LANES {
+                            p[lane] *= inverse[lane];
+                            ds[lane] = p[lane] * (dp[lane] - along[lane]) * scale;
+                        }
+                    });
+                    for key in seen..width {
+                        store(p, key, strip, &[0.0; LANES]);
+                        store(ds, key, strip, &[0.0; LANES]);
+                    }
+                    let weights = Right { values: &ds[strip..], row: BLOCK };
+                    rows(fused, (dim, seen), by_feature(&k[kv..]), weights, |feature, sums| {
+                        store(turned, feature, strip, sums);
+                    });
+                }
+                for column in (0..padded).step_by(LANES) {
+                    for (weights, right, into) in [(&*p, &*dy_rows, &mut part.dv), (&*ds, &*q_rows, &mut part.dk)] {
+                        let left = Left { values: weights, row: BLOCK, step: 1 };
+                        let right = Right { values: &right[column..], row: padded };
+                        rows(fused, (width, count), left, right, |key, sums| {
+                            let into = lanes_mut(&mut into[key * padded + column..]);
+                            for lane in 0..LANES {
+                                into[lane] += sums[lane];
+                            }
+                        });
+                    }
+                }
+            },
+        );
+        for row in 0..count {
+            for (feature, dq) in part.dq[(first + row) * dim..][..dim].iter_mut().enumerate() {
+                *dq = turned[feature * BLOCK + row];
+            }
         }
     }
     part
+}
+
+/// Rows of `x` with their columns filled up to whole vectors: [rows, padded dim].
+fn pad(x: &[f32], width: usize, dim: usize, rows: usize, into: &mut Vec<f32>) {
+    let padded = padded(dim);
+    into.clear();
+    into.resize(rows * padded, 0.0);
+    for row in 0..rows {
+        into[row * padded..][..dim].copy_from_slice(&x[row * width..][..dim]);
+    }
 }

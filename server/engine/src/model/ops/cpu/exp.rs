@@ -11,7 +11,8 @@ const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.0, 88.0);
-    let n = (clamped * LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = (clamped - n * LN_2_HIGH) - n * LN_2_LOW;
     // Taylor's polynomial of degree 7 on |r| <= ln 2 / 2: its remainder is below 1e-8.
     let p = 1.0 / 5040.0;
@@ -22,7 +23,8 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
-    let power = f32::from_bits((((n as i32) + 127) << 23) as u32);
+    // The whole number stands in the lowest bits of `rounded`; a cast would be one value at a time, for NaN's sake.
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
     if x < -87.0 { 0.0 } else { p * power }
 }
 
@@ -47,5 +49,6 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(1000.0).is_finite());
+        assert!(exp(f32::NAN).is_nan());
     }
 }
