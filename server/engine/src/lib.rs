@@ -16,6 +16,7 @@ pub mod model;
 mod random;
 pub mod score;
 pub mod template;
+pub mod threads;
 pub mod tokenizer;
 pub mod train;
 

@@ -1,5 +1,6 @@
 //! Instructions for the first two-turn responses of a LIMA-form file, every one of the same length, as the peers write them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use engine::Control;
 use engine::device::Device;
-use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate};
+use engine::generate::{DecodeWeights, GenerateConfig, GenerateEvent, GenerateRow, generate};
 use serde_json::{Value, json};
 
 use super::{load, text};
@@ -28,6 +29,9 @@ pub struct Generate {
     new: usize,
     #[arg(long, default_value_t = 512)]
     max_prompt: usize,
+    /// Decode with weights in eight bits
+    #[arg(long)]
+    int8: bool,
 }
 
 impl Generate {
@@ -52,30 +56,39 @@ impl Generate {
             max_new_tokens: self.new,
             batch_size: self.batch,
             seed: 1,
+            weights: if self.int8 { DecodeWeights::Int8 } else { DecodeWeights::F32 },
         };
         let started = Instant::now();
-        let (mut first, mut written, mut finished) = (None, 0, 0);
+        let mut first = BTreeMap::new();
+        let (mut finished, mut decoding) = (0, 0.0);
         // No stop token: every row runs to its limit.
         generate(&model, None, &rows, &[], &config, &Control::default(), &mut |event| match event {
-            GenerateEvent::Token { .. } => {
-                first.get_or_insert_with(|| started.elapsed().as_secs_f64());
+            GenerateEvent::Token { index, .. } => {
+                first.entry(index).or_insert_with(|| started.elapsed().as_secs_f64());
             }
             GenerateEvent::Row(row) => {
-                written += row.ids.len();
                 finished += 1;
+                decoding += started.elapsed().as_secs_f64() - first.get(&row.index).copied().unwrap_or_default();
             }
         })?;
         let seconds = started.elapsed().as_secs_f64();
-        let prefill = first.unwrap_or(seconds);
+        // Rows one after another: their own times add up. In one batch: from the last one's first token on.
+        let decoding = if self.batch == 1 {
+            decoding
+        } else {
+            seconds - first.into_values().fold(0.0, f64::max)
+        };
+        let written = rows.len() * (self.new - 1);
         Ok(json!({
             "work": "generate",
             "n": finished,
             "batch": self.batch,
+            "weights": if self.int8 { "int8" } else { "f32" },
             "new": self.new,
             "prompt_tokens": rows.iter().map(|row| row.prompt.ids.len()).sum::<usize>(),
             "seconds": seconds,
-            "first_token_s": prefill,
-            "new_tokens_per_s": (written - 1) as f64 / (seconds - prefill),
+            "prefill_s": seconds - decoding,
+            "decode_tokens_per_s": written as f64 / decoding,
             "instructions_per_s": f64::from(finished) / seconds,
         }))
     }

@@ -49,6 +49,7 @@ enum Work {
 
 fn main() -> anyhow::Result<()> {
     engine::memory::keep_pages();
+    engine::threads::compute_here();
     let arguments = Arguments::parse();
     let device = Device::open(&arguments.device)?;
     let mut found = match arguments.work {

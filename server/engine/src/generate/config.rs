@@ -16,6 +16,17 @@ pub struct GenerateConfig {
     /// Rows decoded together.
     pub batch_size: usize,
     pub seed: u64,
+    pub weights: DecodeWeights,
+}
+
+/// The form of the weights that decoding reads for each token. Prompts are read with f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DecodeWeights {
+    #[default]
+    F32,
+    /// Eight bits in blocks of 32: a quarter of the bytes, which is what decoding few rows waits for. Other texts, equally good:
+    /// docs/PERFORMANCE.md has the figures. On flex with its fused kernels, for models whose widths are multiples of 32.
+    Int8,
 }
 
 impl GenerateConfig {
@@ -28,6 +39,7 @@ impl GenerateConfig {
             max_new_tokens,
             batch_size: batch_size.max(1),
             seed: 0,
+            weights: DecodeWeights::F32,
         }
     }
 

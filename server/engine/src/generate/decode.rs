@@ -4,19 +4,21 @@
 use std::collections::VecDeque;
 
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
-use super::cache::RowCache;
 use super::sampler::Sampler;
-use super::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow};
+use super::{DecodeWeights, GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow};
 use crate::control::Control;
 use crate::model::BaseModel;
-use crate::model::llama::{DropoutSeed, Llama, Pass};
-use crate::model::ops::{Rope, Segments, attend_cached, attention, linear};
+use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Pass, Rows};
+use crate::model::ops::{Rope, RowCache, attend_cached};
 use crate::tokenizer::TextStream;
 use crate::{Error, Result};
 
 /// Prompt tokens prefilled together: enough rows for full products, few enough that memory stays flat.
 const PREFILL_TOKENS: usize = 2048;
+/// A shorter common beginning of the prompts is read with each of them: copying it would cost as much.
+const LEAST_PREFIX: usize = 16;
 
 /// A row being written.
 struct Active<'a> {
@@ -33,6 +35,7 @@ struct Decoder<'a> {
     llama: &'a Llama,
     stop_ids: &'a [u32],
     config: &'a GenerateConfig,
+    small: Option<&'a Int8Weights>,
     on_event: &'a mut dyn FnMut(GenerateEvent),
 }
 
@@ -61,7 +64,15 @@ pub(crate) fn generate_with(
             ));
         }
     }
-    let mut decoder = Decoder { model, llama, stop_ids, config, on_event };
+    let small = match config.weights {
+        DecodeWeights::F32 => None,
+        DecodeWeights::Int8 => Some(Int8Weights::of(llama).ok_or_else(|| {
+            let limit = "f32 here: int8 needs the CPU's fused kernels and widths that are multiples of 32";
+            Error::invalid("weights", "int8", limit)
+        })?),
+    };
+    let mut decoder = Decoder { model, llama, stop_ids, config, small: small.as_ref(), on_event };
+    let prefix = decoder.read_prefix(rows);
     let mut waiting: VecDeque<&GenerateRow> = rows.iter().collect();
     let mut active: Vec<Active<'_>> = Vec::with_capacity(config.batch_size);
     while !(waiting.is_empty() && active.is_empty()) {
@@ -70,7 +81,7 @@ pub(crate) fn generate_with(
         }
         let free = config.batch_size - active.len();
         if free > 0 && !waiting.is_empty() {
-            active.extend(decoder.prefill(&mut waiting, free)?);
+            active.extend(decoder.prefill(&mut waiting, free, prefix.as_ref())?);
         } else {
             decoder.step(&mut active)?;
         }
@@ -79,57 +90,93 @@ pub(crate) fn generate_with(
 }
 
 impl<'a> Decoder<'a> {
+    /// Reads what all prompts begin with, once. None where that is too little to be worth it.
+    fn read_prefix(&mut self, rows: &[GenerateRow]) -> Option<RowCache> {
+        let [first, rest @ ..] = rows else { return None };
+        let first = &first.prompt.ids;
+        let shared = rest.iter().fold(first.len(), |shared, row| {
+            row.prompt.ids.iter().zip(&first[..shared]).take_while(|(a, b)| a == b).count()
+        });
+        // A row's last token is read with the row: it is what the first new one is drawn from.
+        let shortest = rows.iter().map(|row| row.prompt.ids.len()).min().unwrap_or(0);
+        let shared = shared.min(shortest.saturating_sub(1));
+        if rest.is_empty() || shared < LEAST_PREFIX {
+            return None;
+        }
+        let mut cache = RowCache::new(&self.model.config, shared, &self.llama.device);
+        let positions: Vec<usize> = (0..shared).collect();
+        self.llama.hidden_at(
+            &first[..shared],
+            &self.pass(&positions, Rows::Many),
+            &mut |layer, q, k, v| attend_cached(&mut [&mut cache], layer, q, k, v, &[shared]),
+            Some(&[shared - 1]),
+        );
+        cache.advance(shared);
+        Some(cache)
+    }
+
     /// Reads the prompts of the next rows, at most `free` of them, and writes their first token.
-    fn prefill(&mut self, waiting: &mut VecDeque<&'a GenerateRow>, free: usize) -> Result<Vec<Active<'a>>> {
+    fn prefill(
+        &mut self,
+        waiting: &mut VecDeque<&'a GenerateRow>,
+        free: usize,
+        prefix: Option<&RowCache>,
+    ) -> Result<Vec<Active<'a>>> {
+        let known = prefix.map_or(0, RowCache::length);
         let mut chosen: Vec<&GenerateRow> = Vec::new();
         let mut tokens = 0;
         while chosen.len() < free {
-            let fits = |row: &&GenerateRow| chosen.is_empty() || tokens + row.prompt.ids.len() <= PREFILL_TOKENS;
+            let fits = |row: &&GenerateRow| chosen.is_empty() || tokens + row.prompt.ids.len() - known <= PREFILL_TOKENS;
             let Some(row) = waiting.front().copied().filter(fits) else { break };
             waiting.pop_front();
-            tokens += row.prompt.ids.len();
+            tokens += row.prompt.ids.len() - known;
             chosen.push(row);
         }
-        let ids: Vec<u32> = chosen.iter().flat_map(|row| row.prompt.ids.iter().copied()).collect();
-        let lengths: Vec<usize> = chosen.iter().map(|row| row.prompt.ids.len()).collect();
-        let positions: Vec<usize> = lengths.iter().flat_map(|&length| 0..length).collect();
-        let device = &self.llama.device;
-        let mut caches: Vec<RowCache> = lengths
+        let ids: Vec<u32> = chosen.iter().flat_map(|row| row.prompt.ids[known..].iter().copied()).collect();
+        let new: Vec<usize> = chosen.iter().map(|row| row.prompt.ids.len() - known).collect();
+        let positions: Vec<usize> = new.iter().flat_map(|&new| known..known + new).collect();
+        let last: Vec<usize> = new
             .iter()
-            .map(|length| RowCache::new(&self.model.config, length + self.config.max_new_tokens, device))
+            .scan(0, |end, &new| {
+                *end += new;
+                Some(*end - 1)
+            })
             .collect();
-
-        let config = &self.model.config;
-        let (heads, kv_heads, head_dim) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
-        let segments = Segments::new(&lengths, heads, kv_heads, head_dim, device);
-        let hidden = self.llama.hidden(&ids, &self.pass(&positions), &mut |layer, q, k, v| {
-            let mut start = 0;
-            for (cache, &length) in caches.iter_mut().zip(&lengths) {
-                cache.push(layer, k.clone().narrow(0, start, length), v.clone().narrow(0, start, length));
-                start += length;
-            }
-            attention(q, k, v, &segments)
-        });
-        let mut start = 0;
-        let mut last = Vec::with_capacity(chosen.len());
-        for (cache, &length) in caches.iter_mut().zip(&lengths) {
-            cache.advance(length);
-            start += length;
-            last.push(hidden.clone().narrow(0, start - 1, 1));
-        }
+        let mut caches: Vec<RowCache> = chosen
+            .iter()
+            .map(|row| {
+                let capacity = row.prompt.ids.len() + self.config.max_new_tokens;
+                let mut cache = RowCache::new(&self.model.config, capacity, &self.llama.device);
+                if let Some(prefix) = prefix {
+                    cache.take_prefix(prefix, known);
+                }
+                cache
+            })
+            .collect();
+        let mut rows: Vec<&mut RowCache> = caches.iter_mut().collect();
+        let hidden = self.llama.hidden_at(
+            &ids,
+            &self.pass(&positions, Rows::Many),
+            &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new),
+            Some(&last),
+        );
         let mut started: Vec<Active<'a>> = chosen
             .into_iter()
             .zip(caches)
-            .map(|(row, cache)| Active {
-                row,
-                cache,
-                sampler: Sampler::new(self.config, row.index, &row.prompt.ids),
-                stream: TextStream::default(),
-                ids: Vec::new(),
-                text: String::new(),
+            .zip(new)
+            .map(|((row, mut cache), new)| {
+                cache.advance(new);
+                Active {
+                    row,
+                    cache,
+                    sampler: Sampler::new(self.config, row.index, &row.prompt.ids),
+                    stream: TextStream::default(),
+                    ids: Vec::new(),
+                    text: String::new(),
+                }
             })
             .collect();
-        self.write(&mut started, Tensor::cat(last, 0))?;
+        self.write(&mut started, hidden)?;
         Ok(started)
     }
 
@@ -137,38 +184,36 @@ impl<'a> Decoder<'a> {
     fn step(&mut self, active: &mut Vec<Active<'a>>) -> Result<()> {
         let ids: Vec<u32> = active.iter().filter_map(|row| row.ids.last().copied()).collect();
         let positions: Vec<usize> = active.iter().map(|row| row.cache.length()).collect();
-        let hidden = self.llama.hidden(&ids, &self.pass(&positions), &mut |layer, q, k, v| {
-            let one = |x: &Tensor<2>, index| x.clone().narrow(0, index, 1);
-            let contexts = active
-                .iter_mut()
-                .enumerate()
-                .map(|(index, row)| {
-                    row.cache.push(layer, one(k, index), one(v, index));
-                    let (keys, values) = row.cache.read(layer, 1);
-                    attend_cached(one(q, index), keys, values)
-                })
-                .collect();
-            Tensor::cat(contexts, 0)
-        });
+        let new = vec![1; active.len()];
+        let mut rows: Vec<&mut RowCache> = active.iter_mut().map(|row| &mut row.cache).collect();
+        let pass = self.pass(&positions, Rows::Few(self.small));
+        let hidden =
+            self.llama.hidden(&ids, &pass, &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new));
         for row in active.iter_mut() {
             row.cache.advance(1);
         }
         self.write(active, hidden)
     }
 
-    fn pass(&self, positions: &[usize]) -> Pass<'static> {
+    fn pass<'b>(&self, positions: &[usize], rows: Rows<'b>) -> Pass<'b> {
         let config = &self.model.config;
         let rope = Rope::new(positions, config.head_dim, config.rope_theta, &self.llama.device);
-        Pass { rope, lora: None, dropout: DropoutSeed::OFF }
+        Pass { rope, lora: None, dropout: DropoutSeed::OFF, rows }
     }
 
     /// Draws each row's next token from its last hidden state, [rows, hidden]; rows that end leave.
     fn write(&mut self, rows: &mut Vec<Active<'a>>, hidden: Tensor<2>) -> Result<()> {
-        let logits = linear(hidden, &self.llama.head, None).into_data();
+        let logits = self.llama.few_logits(hidden, self.small).into_data();
         let mut logits: Vec<f32> = logits.try_to_vec().expect("the engine's float tensors are f32");
+        let samplers: Vec<&mut Sampler> = rows.iter_mut().map(|row| &mut row.sampler).collect();
+        let drawn: Vec<Option<u32>> = samplers
+            .into_par_iter()
+            .zip(logits.par_chunks_mut(self.model.config.vocab_size))
+            .map(|(sampler, logits)| sampler.next(logits, self.config))
+            .collect();
         let mut still = Vec::with_capacity(rows.len());
-        for (mut row, logits) in rows.drain(..).zip(logits.chunks_mut(self.model.config.vocab_size)) {
-            let id = row.sampler.next(logits, self.config).ok_or_else(|| Error::NonFinite {
+        for (mut row, drawn) in rows.drain(..).zip(drawn) {
+            let id = drawn.ok_or_else(|| Error::NonFinite {
                 what: "every logit",
                 step: row.ids.len() as u32,
                 detail: format!("row {}; the adapter may have diverged in training", row.row.index),

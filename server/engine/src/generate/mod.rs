@@ -2,7 +2,6 @@
 //!
 //! Knows prompts as token ids only; templates, scores and files are others' matters.
 
-mod cache;
 mod config;
 mod decode;
 mod sampler;
@@ -13,7 +12,7 @@ use crate::lora::Adapter;
 use crate::model::BaseModel;
 use crate::template::EncodedPrompt;
 
-pub use config::GenerateConfig;
+pub use config::{DecodeWeights, GenerateConfig};
 pub(crate) use decode::generate_with;
 
 /// One row to be written for. `index` names it in events and seeds its random stream.

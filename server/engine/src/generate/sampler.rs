@@ -36,16 +36,9 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &[f32], config: &GenerateConfig) -> Option<u32> {
-        let mut kept: Vec<(u32, f32)> =
-            (0..).zip(logits.iter().copied()).filter(|(_, logit)| logit.is_finite()).collect();
+        let mut kept = candidates(logits, config.top_k);
         if kept.is_empty() {
             return None;
-        }
-        // Equal logits by id, so that the order (and with it the text) never depends on the sort.
-        let descending = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        if config.top_k > 0 && config.top_k < kept.len() {
-            kept.select_nth_unstable_by(config.top_k - 1, descending);
-            kept.truncate(config.top_k);
         }
         kept.sort_unstable_by(descending);
         let largest = f64::from(kept[0].1);
@@ -71,6 +64,40 @@ impl Sampler {
         }
         Some(kept[nucleus - 1].0)
     }
+}
+
+/// Equal logits by id, so that the order (and with it the text) never depends on the sort.
+fn descending(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// The `top_k` finite logits that come first, or all of them, in no order. One pass: what lies below the smallest of the k
+/// best so far is not looked at again.
+fn candidates(logits: &[f32], top_k: usize) -> Vec<(u32, f32)> {
+    let finite = (0..).zip(logits.iter().copied()).filter(|(_, logit)| logit.is_finite());
+    if top_k == 0 {
+        return finite.collect();
+    }
+    let mut kept = Vec::with_capacity(4 * top_k);
+    let mut floor = f32::NEG_INFINITY;
+    let shrink = |kept: &mut Vec<(u32, f32)>| {
+        if kept.len() > top_k {
+            kept.select_nth_unstable_by(top_k - 1, descending);
+            kept.truncate(top_k);
+        }
+    };
+    for (id, logit) in finite {
+        if logit < floor {
+            continue;
+        }
+        kept.push((id, logit));
+        if kept.len() == 4 * top_k {
+            shrink(&mut kept);
+            floor = kept.iter().fold(f32::INFINITY, |floor, (_, logit)| floor.min(*logit));
+        }
+    }
+    shrink(&mut kept);
+    kept
 }
 
 /// The id of the largest logit; of equals, the first.
@@ -114,6 +141,18 @@ mod tests {
         let wider = GenerateConfig { top_p: 0.7, ..config() };
         let drawn = draws(&wider, &logits, 400);
         assert!(drawn.contains(&2) && drawn.contains(&3) && !drawn.contains(&1));
+    }
+
+    #[test]
+    fn the_k_best_are_those_of_a_full_sort() {
+        let logits: Vec<f32> = (0..5000_u32).map(|i| ((i * 7919) % 613) as f32 / 7.0).chain([f32::NAN]).collect();
+        let mut all: Vec<(u32, f32)> = candidates(&logits, 0);
+        all.sort_unstable_by(descending);
+        for top_k in [1, 2, 50, 4999, 6000] {
+            let mut kept = candidates(&logits, top_k);
+            kept.sort_unstable_by(descending);
+            assert_eq!(kept, all[..top_k.min(all.len())]);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::llama::{DropoutSeed, Llama, LoraSet, Pass};
+use super::llama::{DropoutSeed, Llama, LoraSet, Pass, Rows};
 use super::ops::{Rope, Segments, attention, linear, target_log_probs};
 use super::{LlamaConfig, LoadProgress, ModelFiles};
 use crate::device::Device;
@@ -96,7 +96,7 @@ impl BaseModel {
         let config = &self.config;
         let positions: Vec<usize> = (0..ids.len()).collect();
         let rope = Rope::new(&positions, config.head_dim, config.rope_theta, &llama.device);
-        let pass = Pass { rope, lora, dropout: DropoutSeed::OFF };
+        let pass = Pass { rope, lora, dropout: DropoutSeed::OFF, rows: Rows::Many };
         let segments = Segments::new(
             &[ids.len()],
             config.num_attention_heads,

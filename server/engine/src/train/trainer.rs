@@ -14,7 +14,7 @@ use super::{Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome};
 use crate::control::{Control, Stop};
 use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with};
 use crate::lora::{Adapter, Lock, fresh, read_factors};
-use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass};
+use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Rows};
 use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
 use crate::random::{Purpose, derive};
 use crate::{Error, Result};
@@ -218,7 +218,7 @@ impl<'a> Trainer<'a> {
         let rope = Rope::new(&packed.positions, config.head_dim, config.rope_theta, device);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let segments = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
-        (Pass { rope, lora: Some(&self.set), dropout }, segments)
+        (Pass { rope, lora: Some(&self.set), dropout, rows: Rows::Many }, segments)
     }
 
     fn rows(&self, packed: &Packed) -> Tensor<1, Int> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, generate};
+use engine::generate::{DecodeWeights, GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, generate};
 use engine::model::BaseModel;
 use engine::{Control, Stop};
 
@@ -30,6 +30,7 @@ fn sampled(batch_size: usize, seed: u64) -> GenerateConfig {
         max_new_tokens: 40,
         batch_size,
         seed,
+        weights: DecodeWeights::F32,
     }
 }
 

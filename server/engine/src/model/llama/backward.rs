@@ -24,7 +24,7 @@ impl Llama {
         let mut dx = rms_norm_backward(trace.last, &self.norm, self.config.rms_norm_eps, dhidden, none);
         for (index, layer) in trace.layers.into_iter().enumerate().skip(lowest).rev() {
             let mut attend = |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments);
-            let inner = layer.inner.unwrap_or_else(|| self.layer_inner(index, &layer.x, pass, &mut attend));
+            let inner = layer.inner.unwrap_or_else(|| self.layer_inner(index, &layer.x, pass, &mut attend, None));
             let back = LayerBackward { llama: self, index, pass, segments, needs_dx: index > lowest };
             match back.run(&layer.x, inner, dx, &mut gradients) {
                 Some(next) => dx = next,

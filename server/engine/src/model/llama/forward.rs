@@ -2,8 +2,8 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::super::ops::{Dropout, Lora, Rope, linear, rms_norm, swiglu};
-use super::{Llama, LoraSet};
+use super::super::ops::{Dropout, Lora, Rope, few_linear, int8_linear, linear, rms_norm, swiglu};
+use super::{Int8Weights, Llama, LoraSet};
 use crate::lora::Projection;
 use crate::random::mix;
 
@@ -12,6 +12,17 @@ pub(crate) struct Pass<'a> {
     pub(crate) rope: Rope,
     pub(crate) lora: Option<&'a LoraSet>,
     pub(crate) dropout: DropoutSeed,
+    pub(crate) rows: Rows<'a>,
+}
+
+/// How many tokens a pass takes, which decides by which kernels its products are made. Told by the caller, not counted: a row's
+/// result then does not depend on how many others are beside it.
+#[derive(Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    /// Whole sequences.
+    Many,
+    /// One token of each row, with the weights in eight bits where they are given.
+    Few(Option<&'a Int8Weights>),
 }
 
 /// The dropout of one forward pass; each projection derives its own.
@@ -67,9 +78,23 @@ impl Pass<'_> {
 impl Llama {
     /// ids -> normed hidden states [tokens, hidden].
     pub(crate) fn hidden(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> Tensor<2> {
+        self.hidden_at(ids, pass, attend, None)
+    }
+
+    /// As [`Self::hidden`], for some of the tokens alone: [rows, hidden]. In the last layer only keys and values are computed of
+    /// the others, and `attend` gets the queries of these.
+    pub(crate) fn hidden_at(
+        &self,
+        ids: &[u32],
+        pass: &Pass<'_>,
+        attend: Attend<'_>,
+        rows: Option<&[usize]>,
+    ) -> Tensor<2> {
         let mut x = self.embed(ids);
+        let rows = rows.map(|rows| self.indices(rows.iter().map(|&row| row as i64).collect()));
         for index in 0..self.layers.len() {
-            let inner = self.layer_inner(index, &x, pass, attend);
+            let wanted = rows.as_ref().filter(|_| index + 1 == self.layers.len());
+            let inner = self.layer_inner(index, &x, pass, attend, wanted);
             drop(x);
             x = self.layer_end(index, &inner, pass);
         }
@@ -88,7 +113,7 @@ impl Llama {
         let mut x = self.embed(ids);
         let mut layers = Vec::with_capacity(self.layers.len());
         for index in 0..self.layers.len() {
-            let inner = self.layer_inner(index, &x, pass, attend);
+            let inner = self.layer_inner(index, &x, pass, attend, None);
             let next = self.layer_end(index, &inner, pass);
             layers.push(LayerTrace { x, inner: (!recompute).then_some(inner) });
             x = next;
@@ -99,24 +124,39 @@ impl Llama {
 
     /// [tokens, hidden]
     fn embed(&self, ids: &[u32]) -> Tensor<2> {
-        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let length = ids.len();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [length]), &self.device);
-        self.embedding.clone().select(0, ids)
+        self.embedding.clone().select(0, self.indices(ids.iter().map(|&id| i64::from(id)).collect()))
     }
 
-    /// One layer up to its gate.
-    pub(super) fn layer_inner(&self, index: usize, x: &Tensor<2>, pass: &Pass<'_>, attend: Attend<'_>) -> Inner {
+    fn indices(&self, indices: Vec<i64>) -> Tensor<1, Int> {
+        let length = indices.len();
+        Tensor::from_data(TensorData::new(indices, [length]), &self.device)
+    }
+
+    /// One layer up to its gate; with `wanted`, of these rows alone but for keys and values.
+    pub(super) fn layer_inner(
+        &self,
+        index: usize,
+        x: &Tensor<2>,
+        pass: &Pass<'_>,
+        attend: Attend<'_>,
+        wanted: Option<&Tensor<1, Int>>,
+    ) -> Inner {
         let layer = &self.layers[index];
         let eps = self.config.rms_norm_eps;
         let project = |projection, x: &Tensor<2>| self.project(index, projection, x.clone(), None, pass);
 
         let normed = rms_norm(x.clone(), &layer.attention_norm, eps);
-        let q = pass.rope.rotate(project(Projection::QProj, &normed));
         let k = pass.rope.rotate(project(Projection::KProj, &normed));
         let v = project(Projection::VProj, &normed);
+        let (x, q) = match wanted {
+            None => (x.clone(), pass.rope.rotate(project(Projection::QProj, &normed))),
+            Some(rows) => {
+                let q = project(Projection::QProj, &normed.select(0, rows.clone()));
+                (x.clone().select(0, rows.clone()), pass.rope.at(rows).rotate(q))
+            }
+        };
         let context = attend(index, &q, &k, &v);
-        let middle = self.project(index, Projection::OProj, context.clone(), Some(x.clone()), pass);
+        let middle = self.project(index, Projection::OProj, context.clone(), Some(x), pass);
 
         let normed = rms_norm(middle.clone(), &layer.ffn_norm, eps);
         let gate = project(Projection::GateProj, &normed);
@@ -140,9 +180,11 @@ impl Llama {
         pass: &Pass<'_>,
     ) -> Tensor<2> {
         let weight = self.layers[index].weight(projection);
-        match pass.lora_on(index, projection) {
-            Some(lora) => lora.add(linear(x.clone(), weight, into), x),
-            None => linear(x, weight, into),
+        match (pass.lora_on(index, projection), pass.rows) {
+            (Some(lora), _) => lora.add(linear(x.clone(), weight, into), x),
+            (None, Rows::Many) => linear(x, weight, into),
+            (None, Rows::Few(None)) => few_linear(x, weight, into),
+            (None, Rows::Few(Some(small))) => int8_linear(x, small.projection(index, projection), into),
         }
     }
 }

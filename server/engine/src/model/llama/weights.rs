@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::super::ops::Factors;
+use super::super::ops::{Factors, Int8Matrix, few_linear, int8_linear};
 use crate::Result;
 use crate::lora::Projection;
 use crate::model::{LlamaConfig, LoadProgress, ModelFiles};
@@ -44,7 +44,35 @@ pub(crate) struct LoraSet {
     pub(crate) factors: BTreeMap<(usize, Projection), Factors>,
 }
 
+/// The projections and the head in eight bits, for decoding: it reads every weight for each token.
+pub(crate) struct Int8Weights {
+    /// In the order of [`Projection::ALL`].
+    layers: Vec<Vec<Int8Matrix>>,
+    head: Int8Matrix,
+}
+
+impl Int8Weights {
+    /// None where the device or the model's widths do not allow it.
+    pub(crate) fn of(llama: &Llama) -> Option<Self> {
+        let layer = |layer: &Layer| layer.projections.iter().map(Int8Matrix::of).collect();
+        let layers: Option<Vec<Vec<Int8Matrix>>> = llama.layers.iter().map(layer).collect();
+        Some(Self { layers: layers?, head: Int8Matrix::of(&llama.head)? })
+    }
+
+    pub(crate) fn projection(&self, layer: usize, projection: Projection) -> &Int8Matrix {
+        &self.layers[layer][projection as usize]
+    }
+}
+
 impl Llama {
+    /// Logits of a decoding step: hidden [rows, hidden] -> [rows, vocabulary].
+    pub(crate) fn few_logits(&self, hidden: Tensor<2>, small: Option<&Int8Weights>) -> Tensor<2> {
+        match small {
+            Some(small) => int8_linear(hidden, &small.head, None),
+            None => few_linear(hidden, &self.head, None),
+        }
+    }
+
     pub(crate) fn load(files: &ModelFiles, device: &burn::tensor::Device, progress: LoadProgress<'_>) -> Result<Self> {
         let config = files.config.clone();
         let hidden = config.hidden_size;

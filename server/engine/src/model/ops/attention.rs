@@ -1,4 +1,4 @@
-//! Causal grouped-query attention within each sequence of a packed batch, and one-token attention over a cache.
+//! Causal grouped-query attention within each sequence of a packed batch.
 //!
 //! Each group of query heads shares a key/value head without copying it: the group's queries are stacked as rows,
 //! `[kv_heads, group * length, head_dim]`. What is kept for backward is q, k, v and the output; the
@@ -157,15 +157,4 @@ pub(super) fn composed_backward(
         dvs.push(segments.unsplit(part, dv));
     }
     [dqs, dks, dvs].map(|parts| Tensor::cat(parts, 0))
-}
-
-/// One new token of one sequence over its cache. q: [1, heads * head_dim], keys and values: [kv_heads, length, head_dim]
-/// -> [1, heads * head_dim].
-pub(crate) fn attend_cached(q: Tensor<2>, keys: Tensor<3>, values: Tensor<3>) -> Tensor<2> {
-    let [kv_heads, _, head_dim] = keys.dims();
-    let features = q.dims()[1];
-    let group = features / (kv_heads * head_dim);
-    let q = q.reshape([kv_heads, group, head_dim]);
-    let scores = q.matmul(keys.swap_dims(1, 2)) / (head_dim as f64).sqrt();
-    activation::softmax(scores, 2).matmul(values).reshape([1, features])
 }

@@ -59,6 +59,19 @@ pub(crate) fn linear(x: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) 
     plus(x.matmul(weight.clone().transpose()), into)
 }
 
+/// As [`linear`] for the few rows of a decoding step: a row's result does not depend on how many others there are.
+pub(crate) fn few_linear(x: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
+    if cpu::applies(&x.device()) {
+        return plus(cpu::few_linear(x, weight), into);
+    }
+    linear(x, weight, into)
+}
+
+/// As [`few_linear`], with weights in eight bits.
+pub(crate) fn int8_linear(x: Tensor<2>, weight: &cpu::Int8Matrix, into: Option<Tensor<2>>) -> Tensor<2> {
+    plus(cpu::int8_linear(x, weight), into)
+}
+
 /// dy: [tokens, out] -> `into` (or nothing) + dL/dx: [tokens, in].
 pub(crate) fn linear_backward(dy: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
     if cpu::applies(&dy.device()) {

@@ -6,6 +6,7 @@
 //! device; on flex a fused kernel (`cpu`) takes its place.
 
 mod attention;
+mod cache;
 mod cpu;
 mod head;
 mod linear;
@@ -15,10 +16,12 @@ mod swiglu;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attention::{Segments, attend_cached, attention, attention_backward};
+pub(crate) use attention::{Segments, attention, attention_backward};
+pub(crate) use cache::{RowCache, attend_cached};
+pub(crate) use cpu::Int8Matrix;
 pub(crate) use cpu::use_fused;
 pub(crate) use head::{head_loss, target_log_probs};
-pub(crate) use linear::{Dropout, FactorGradients, Factors, Lora, linear, linear_backward};
+pub(crate) use linear::{Dropout, FactorGradients, Factors, Lora, few_linear, int8_linear, linear, linear_backward};
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward};
 pub(crate) use rope::Rope;
 pub(crate) use swiglu::{swiglu, swiglu_backward};

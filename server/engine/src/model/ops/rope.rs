@@ -1,7 +1,7 @@
 //! Rotary position embedding (Su et al., arXiv:2104.09864) in HF's rotate-half layout: feature `i` of a head is
 //! rotated with feature `i + head_dim / 2` by the angle `position * theta^(-2i / head_dim)`.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::cpu;
 
@@ -33,6 +33,12 @@ impl Rope {
             sin: Tensor::from_data(TensorData::new(sin, shape), device),
             head_dim,
         }
+    }
+
+    /// For some of the tokens alone.
+    pub(crate) fn at(&self, rows: &Tensor<1, Int>) -> Self {
+        let of = |angles: &Tensor<3>| angles.clone().select(0, rows.clone());
+        Self { cos: of(&self.cos), sin: of(&self.sin), head_dim: self.head_dim }
     }
 
     /// x: [tokens, heads * head_dim] -> the same, rotated.

@@ -96,16 +96,48 @@ fn a_packed_sequence_sees_nothing_of_its_neighbours() {
     }
 }
 
+/// Two rows in three passes over a cache, on the fused path or the composed one, against whole attention: all queries of the
+/// first pass, the last query alone, then one token each.
 #[test]
-fn one_token_over_a_cache_is_the_last_row_of_attention() {
-    let (heads, kv_heads, head_dim, length) = (4, 2, 4, 6);
-    let (q, k, v) = (random([length, 16], 1), random([length, 8], 2), random([length, 8], 3));
-    let whole = attention(&q, &k, &v, &Segments::new(&[length], heads, kv_heads, head_dim, &device()));
-    let split = |x: Tensor<2>| x.reshape([length, kv_heads, head_dim]).permute([1, 0, 2]);
-    let last = attend_cached(q.narrow(0, length - 1, 1), split(k), split(v));
-    for (a, b) in values(&whole.narrow(0, length - 1, 1)).iter().zip(values(&last)) {
-        assert!((a - b).abs() < 1e-6);
+fn attention_over_a_cache_is_attention_over_the_whole() {
+    let config = crate::model::LlamaConfig {
+        vocab_size: 8,
+        hidden_size: 16,
+        intermediate_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 6,
+        num_key_value_heads: 2,
+        head_dim: 20,
+        max_position_embeddings: 512,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+    };
+    let lengths = [90, 33];
+    let passes = [[70, 30], [19, 2], [1, 1]];
+    let (q, k, v) = (random([123, 120], 1), random([123, 40], 2), random([123, 40], 3));
+    let whole = attention(&q, &k, &v, &Segments::new(&lengths, 6, 2, 20, &device()));
+    let mut caches = lengths.map(|length| RowCache::new(&config, length, &device()));
+    let (mut first, mut second) = (0, lengths[0]);
+    for (pass, new) in passes.into_iter().enumerate() {
+        let part = |x: &Tensor<2>, from: [usize; 2], count: [usize; 2]| {
+            Tensor::cat(vec![x.clone().narrow(0, from[0], count[0]), x.clone().narrow(0, from[1], count[1])], 0)
+        };
+        let ends = [first + new[0] - 1, second + new[1] - 1];
+        let (from, count) = if pass == 1 { (ends, [1, 1]) } else { ([first, second], new) };
+        let (k, v) = (part(&k, [first, second], new), part(&v, [first, second], new));
+        let [one, two] = &mut caches;
+        let found = attend_cached(&mut [one, two], 0, &part(&q, from, count), &k, &v, &new);
+        assert!(difference(&found, &part(&whole, from, count)) < 1e-5, "pass {pass}");
+        caches.iter_mut().zip(new).for_each(|(cache, new)| cache.advance(new));
+        first += new[0];
+        second += new[1];
     }
+    let mut other = RowCache::new(&config, 90, &device());
+    other.take_prefix(&caches[0], 89);
+    let last = |x: &Tensor<2>| x.clone().narrow(0, 89, 1);
+    let found = attend_cached(&mut [&mut other], 0, &last(&q), &last(&k), &last(&v), &[1]);
+    assert!(difference(&found, &last(&whole)) < 1e-5, "behind a prefix");
 }
 
 #[test]
@@ -256,10 +288,18 @@ fn fused_attention_equals_the_composition_over_odd_shapes() {
 }
 
 #[test]
-fn a_thin_product_equals_the_general_one() {
-    for (rows, columns, out) in [(1, 3, 1), (1, 64, 7), (5, 30, 65), (8, 576, 129), (16, 8, 64)] {
+fn a_product_of_few_rows_equals_the_general_one_and_does_not_depend_on_its_neighbours() {
+    for (rows, columns, out) in [(1, 3, 1), (1, 64, 7), (5, 32, 65), (8, 576, 129), (16, 96, 64), (41, 64, 33)] {
         let (x, weight) = (random([rows, columns], 1), random([out, columns], 2));
         let general = x.clone().matmul(weight.clone().transpose());
-        assert!(difference(&linear(x, &weight, None), &general) < 1e-5, "{rows} x {columns} x {out}");
+        let few = few_linear(x.clone(), &weight, None);
+        assert!(difference(&few, &general) < 1e-5, "{rows} x {columns} x {out}");
+        let first = |x: &Tensor<2>| x.clone().narrow(0, 0, 1);
+        assert_eq!(values(&few_linear(first(&x), &weight, None)), values(&first(&few)));
+        let Some(int8) = Int8Matrix::of(&weight) else { continue };
+        let small = int8_linear(x.clone(), &int8, None);
+        // Half a step of 1/127 for each of the weights, which are random and at most 1.
+        assert!(difference(&small, &general) < 0.02 * (columns as f32).sqrt(), "{rows} x {columns} x {out} in 8 bits");
+        assert_eq!(values(&int8_linear(first(&x), &int8, None)), values(&first(&small)));
     }
 }

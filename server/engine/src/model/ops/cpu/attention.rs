@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::exp::exp;
-use super::simd::vectorised;
+use super::simd::{multiply_add, vectorised};
 use super::tile::{LANES, Left, Right, rows};
 
 /// Query rows whose scores are held at once.
@@ -13,8 +13,8 @@ const BLOCK: usize = 64;
 
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
-    q_width: usize,
-    kv_width: usize,
+    pub(super) q_width: usize,
+    pub(super) kv_width: usize,
     head_dim: usize,
     heads: usize,
     group: usize,
@@ -28,40 +28,47 @@ impl Shape {
     fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
-
-    /// Where a head's keys and values begin in a row of them.
-    fn kv_column(&self, head: usize) -> usize {
-        head / self.group * self.head_dim
-    }
 }
 
 /// The queries of one sequence, and the keys that they look at.
 #[derive(Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct Span<'a> {
     /// First row of the queries.
     pub(super) queries: usize,
     pub(super) length: usize,
-    /// First row of the sequence's keys and values.
-    pub(super) keys: usize,
     /// Keys before the first query's own.
     pub(super) past: usize,
+    /// From the sequence's first on: feature `i` of a key of head `h` at `h * kv_head + key * kv_row + i`.
+    pub(super) keys: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) kv_head: usize,
+    pub(super) kv_row: usize,
 }
 
 /// Sequences one after another, each with its own keys.
-pub(super) fn packed(lengths: &[usize]) -> Vec<Span> {
+pub(super) fn packed<'a>(keys: &'a [f32], values: &'a [f32], lengths: &[usize], shape: Shape) -> Vec<Span<'a>> {
     let mut start = 0;
     lengths
         .iter()
         .map(|&length| {
+            let rows = start * shape.kv_width..(start + length) * shape.kv_width;
             start += length;
-            Span { queries: start - length, length, keys: start - length, past: 0 }
+            Span {
+                queries: start - length,
+                length,
+                past: 0,
+                keys: &keys[rows.clone()],
+                values: &values[rows],
+                kv_head: shape.head_dim,
+                kv_row: shape.kv_width,
+            }
         })
         .collect()
 }
 
 /// Up to `BLOCK` queries of one sequence.
 struct Block<'a> {
-    span: Span,
+    span: Span<'a>,
     /// First of them within the sequence's queries.
     first: usize,
     rows: usize,
@@ -83,12 +90,19 @@ struct Scratch {
     dy_rows: Vec<f32>,
 }
 
-/// q: [queries, heads * head_dim] in the order of the spans, k, v: [keys, kv_heads * head_dim] -> [queries, heads * head_dim].
-pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], shape: Shape) -> Vec<f32> {
+/// q: [queries, heads * head_dim] in the order of the spans -> the same.
+pub(super) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
     let mut blocks = Vec::new();
+    let mut singles = Vec::new();
     let mut rest = out.as_mut_slice();
     for &span in spans {
+        if span.length == 1 {
+            let (out, after) = rest.split_at_mut(shape.q_width);
+            rest = after;
+            singles.extend(out.chunks_exact_mut(shape.group * shape.head_dim).enumerate().map(|part| (span, part)));
+            continue;
+        }
         for first in (0..span.length).step_by(BLOCK) {
             let rows = BLOCK.min(span.length - first);
             let (out, after) = rest.split_at_mut(rows * shape.q_width);
@@ -100,29 +114,97 @@ pub(super) fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], shape: Sh
     blocks.sort_by_key(|block| std::cmp::Reverse(block.span.past + block.first));
     blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, mut block| {
         for head in 0..shape.heads {
-            forward_head(q, k, v, shape, head, scratch, &mut block);
+            forward_head(q, shape, head, scratch, &mut block);
         }
+    });
+    singles.into_par_iter().with_min_len(2).for_each_init(Vec::new, |scores, (span, (kv_head, out))| {
+        one_query(q, span, shape, kv_head, scores, out);
     });
     out
 }
 
-fn forward_head(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    shape: Shape,
-    head: usize,
-    scratch: &mut Scratch,
-    block: &mut Block<'_>,
-) {
+/// A single query's heads of one key/value head, as in decoding: a block's strips would be empty but for one column.
+fn one_query(q: &[f32], span: Span<'_>, shape: Shape, kv_head: usize, scores: &mut Vec<f32>, out: &mut [f32]) {
+    let (dim, group, width) = (shape.head_dim, shape.group, span.kv_row);
+    let seen = span.past + 1;
+    let q = &q[span.queries * shape.q_width + kv_head * group * dim..][..group * dim];
+    let (keys, values) = (&span.keys[kv_head * span.kv_head..], &span.values[kv_head * span.kv_head..]);
+    scores.resize(group * seen, 0.0);
+    vectorised(
+        #[inline(always)]
+        |fused| {
+            for key in 0..seen {
+                let features = &keys[key * width..][..dim];
+                for (member, q) in q.chunks_exact(dim).enumerate() {
+                    scores[member * seen + key] = dot(fused, q, features) * shape.scale();
+                }
+            }
+            for scores in scores.chunks_exact_mut(seen) {
+                softmax(scores);
+            }
+            for first in (0..dim - dim % LANES).step_by(LANES) {
+                let left = Left { values: scores, row: seen, step: 1 };
+                let right = Right { values: &values[first..], row: width };
+                rows(fused, (group, seen), left, right, |member, sums| {
+                    *lanes_mut(&mut out[member * dim + first..]) = *sums;
+                });
+            }
+            for feature in dim - dim % LANES..dim {
+                for (member, scores) in scores.chunks_exact(seen).enumerate() {
+                    let along = scores.iter().enumerate().map(|(key, score)| score * values[key * width + feature]);
+                    out[member * dim + feature] = along.sum();
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn dot(fused: bool, a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] = multiply_add(fused, a[lane], b[lane], sums[lane]);
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn softmax(scores: &mut [f32]) {
+    let largest = scores.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
+    let mut sums = [0.0_f32; LANES];
+    let (blocks, rest) = scores.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            block[lane] = exp(block[lane] - largest);
+        }
+        for lane in 0..LANES {
+            sums[lane] += block[lane];
+        }
+    }
+    let mut sum: f32 = sums.iter().sum();
+    for score in rest {
+        *score = exp(*score - largest);
+        sum += *score;
+    }
+    let inverse = 1.0 / sum;
+    for score in scores {
+        *score *= inverse;
+    }
+}
+
+fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, block: &mut Block<'_>) {
     let dim = shape.head_dim;
     let (span, first, count) = (block.span, block.first, block.rows);
     let start = (span.queries + first) * shape.q_width + head * dim;
     turn(&q[start..], shape.q_width, dim, count, shape.scale(), &mut scratch.q);
     let past = span.past + first;
-    let kv = span.keys * shape.kv_width + shape.kv_column(head);
-    let keys = Left { values: &k[kv..], row: shape.kv_width, step: 1 };
-    let values = Left { values: &v[kv..], row: 1, step: shape.kv_width };
+    let start_of_head = head / shape.group * span.kv_head;
+    let keys = Left { values: &span.keys[start_of_head..], row: span.kv_row, step: 1 };
+    let values = Left { values: &span.values[start_of_head..], row: 1, step: span.kv_row };
     scratch.p.resize((past + count) * BLOCK, 0.0);
     scratch.turned.resize(dim * BLOCK, 0.0);
     let (p, turned) = (scratch.p.as_mut_slice(), scratch.turned.as_mut_slice());
@@ -234,7 +316,7 @@ struct HeadGradients {
 
 /// [dq, dk, dv]
 pub(super) fn backward(trace: Trace<'_>, lengths: &[usize], shape: Shape) -> [Vec<f32>; 3] {
-    let spans = packed(lengths);
+    let spans = packed(trace.k, trace.v, lengths, shape);
     let mut tasks: Vec<(usize, usize)> =
         (0..spans.len()).flat_map(|span| (0..shape.heads).map(move |head| (span, head))).collect();
     // The longest first, so that no thread is left with one at the end.
@@ -282,15 +364,15 @@ fn padded(dim: usize) -> usize {
     dim.next_multiple_of(LANES)
 }
 
-fn backward_head(trace: Trace<'_>, shape: Shape, span: Span, head: usize, scratch: &mut Scratch) -> HeadGradients {
-    let Trace { q, k, v, y, dy } = trace;
+fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, scratch: &mut Scratch) -> HeadGradients {
+    let Trace { q, y, dy, .. } = trace;
     let (dim, padded, length) = (shape.head_dim, padded(shape.head_dim), span.length);
     let mut part =
         HeadGradients { dq: vec![0.0; length * dim], dk: vec![0.0; length * padded], dv: vec![0.0; length * padded] };
-    let kv = span.keys * shape.kv_width + shape.kv_column(head);
-    let by_key = |values| Left { values, row: shape.kv_width, step: 1 };
-    let by_feature = |values| Left { values, row: 1, step: shape.kv_width };
-    let (keys, values) = (by_key(&k[kv..]), by_key(&v[kv..]));
+    let start_of_head = head / shape.group * span.kv_head;
+    let by_key = |values| Left { values, row: span.kv_row, step: 1 };
+    let (keys, values) = (by_key(&span.keys[start_of_head..]), by_key(&span.values[start_of_head..]));
+    let keys_by_feature = Left { row: 1, step: span.kv_row, ..keys };
     for first in (0..length).step_by(BLOCK) {
         let count = BLOCK.min(length - first);
         let width = first + count;
@@ -333,7 +415,7 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span, head: usize, scratc
                         store(ds, key, strip, &[0.0; LANES]);
                     }
                     let weights = Right { values: &ds[strip..], row: BLOCK };
-                    rows(fused, (dim, seen), by_feature(&k[kv..]), weights, |feature, sums| {
+                    rows(fused, (dim, seen), keys_by_feature, weights, |feature, sums| {
                         store(turned, feature, strip, sums);
                     });
                 }

@@ -1,10 +1,14 @@
 //! The kernels as burn's backend extension: from flex's tensors to slices and back.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex, backend_extension};
 use burn::tensor::TensorData;
 
 use super::super::Dropout;
+use super::cache::{self, LayerCache};
+use super::int8::Int8Matrix;
 use super::{attention, elementwise, head, linear, thin};
 
 #[backend_extension(Flex)]
@@ -31,6 +35,10 @@ pub(super) trait CpuKernels: Backend {
         dy: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
     fn linear_kernel(x: FloatTensor<Self>, weight: FloatTensor<Self>, back: bool) -> FloatTensor<Self>;
+    fn few_linear_kernel(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Gives `weight` back and puts its form in eight bits into `made`.
+    fn int8_kernel(weight: FloatTensor<Self>, made: Arc<OnceLock<Arc<Int8Matrix>>>) -> FloatTensor<Self>;
+    fn int8_linear_kernel(x: FloatTensor<Self>, weight: Arc<Int8Matrix>) -> FloatTensor<Self>;
     fn linear_sum_kernel(
         into: FloatTensor<Self>,
         x: FloatTensor<Self>,
@@ -59,6 +67,14 @@ pub(super) trait CpuKernels: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         lengths: Vec<usize>,
+        head_dim: usize,
+    ) -> FloatTensor<Self>;
+    fn attend_cached_kernel(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        caches: Vec<LayerCache>,
+        new: Vec<usize>,
         head_dim: usize,
     ) -> FloatTensor<Self>;
     fn attention_backward_kernel(
@@ -167,23 +183,30 @@ impl CpuKernels for Flex {
     fn linear_kernel(x: Primitive, weight: Primitive, back: bool) -> Primitive {
         let (x, weight) = (Matrix::new(x), Matrix::new(weight));
         let (rows, out) = (x.rows(), if back { weight.columns() } else { weight.rows() });
-        let values = if !back && rows <= thin::MOST_ROWS {
-            thin::linear(x.values(), weight.values(), x.columns())
-        } else {
-            linear::linear(x.values(), (weight.values(), weight.columns()), back)
-        };
-        tensor(values, [rows, out])
+        tensor(linear::linear(x.values(), (weight.values(), weight.columns()), back), [rows, out])
+    }
+
+    fn few_linear_kernel(x: Primitive, weight: Primitive) -> Primitive {
+        let (x, weight) = (Matrix::new(x), Matrix::new(weight));
+        let weights = thin::Weights::F32(weight.values(), weight.columns());
+        tensor(thin::linear(x.values(), weights), [x.rows(), weight.rows()])
+    }
+
+    fn int8_kernel(weight: Primitive, made: Arc<OnceLock<Arc<Int8Matrix>>>) -> Primitive {
+        let weight = Matrix::new(weight);
+        made.get_or_init(|| Arc::new(Int8Matrix::new(weight.values(), weight.columns())));
+        weight.0
+    }
+
+    fn int8_linear_kernel(x: Primitive, weight: Arc<Int8Matrix>) -> Primitive {
+        let x = Matrix::new(x);
+        tensor(thin::linear(x.values(), thin::Weights::Int8(&weight)), [x.rows(), weight.out()])
     }
 
     fn linear_sum_kernel(into: Primitive, x: Primitive, weight: Primitive, back: bool) -> Primitive {
         let (x, weight) = (Matrix::new(x), Matrix::new(weight));
         Matrix::new(into).changed(|into| {
-            if !back && x.rows() <= thin::MOST_ROWS {
-                let values = thin::linear(x.values(), weight.values(), x.columns());
-                into.iter_mut().zip(values).for_each(|(into, value)| *into += value);
-            } else {
-                linear::linear_sum(x.values(), (weight.values(), weight.columns()), back, into);
-            }
+            linear::linear_sum(x.values(), (weight.values(), weight.columns()), back, into);
         })
     }
 
@@ -212,7 +235,21 @@ impl CpuKernels for Flex {
     fn attention_kernel(q: Primitive, k: Primitive, v: Primitive, lengths: Vec<usize>, head_dim: usize) -> Primitive {
         let (q, k, v) = (Matrix::new(q), Matrix::new(k), Matrix::new(v));
         let shape = attention::Shape::new(q.columns(), k.columns(), head_dim);
-        tensor(attention::forward(q.values(), k.values(), v.values(), &attention::packed(&lengths), shape), q.shape())
+        let spans = attention::packed(k.values(), v.values(), &lengths, shape);
+        tensor(attention::forward(q.values(), &spans, shape), q.shape())
+    }
+
+    fn attend_cached_kernel(
+        q: Primitive,
+        k: Primitive,
+        v: Primitive,
+        caches: Vec<LayerCache>,
+        new: Vec<usize>,
+        head_dim: usize,
+    ) -> Primitive {
+        let [q, k, v] = [q, k, v].map(Matrix::new);
+        let shape = attention::Shape::new(q.columns(), k.columns(), head_dim);
+        tensor(cache::attend(q.values(), k.values(), v.values(), &caches, &new, shape), q.shape())
     }
 
     fn attention_backward_kernel(

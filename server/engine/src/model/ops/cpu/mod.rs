@@ -8,13 +8,16 @@ mod attention;
 mod elementwise;
 mod exp;
 mod extension;
+mod cache;
 mod head;
+mod int8;
 mod linear;
 mod product;
 mod simd;
 mod thin;
 mod tile;
 
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::{Dispatch, DispatchDevice};
@@ -76,6 +79,33 @@ pub(super) fn linear(x: Tensor<2>, weight: &Tensor<2>, back: bool, into: Option<
     })
 }
 
+/// x Wᵀ for few rows.
+pub(super) fn few_linear(x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::few_linear_kernel(x.into_dispatch(), weight.clone().into_dispatch()))
+}
+
+/// A frozen weight in eight bits, shared.
+#[derive(Clone)]
+pub(crate) struct Int8Matrix(Arc<int8::Int8Matrix>);
+
+impl Int8Matrix {
+    /// None where the device is not for these kernels, or the rows are not whole blocks.
+    pub(crate) fn of(weight: &Tensor<2>) -> Option<Self> {
+        let columns = weight.dims()[1];
+        if !applies(&weight.device()) || !columns.is_multiple_of(int8::BLOCK) {
+            return None;
+        }
+        // The extension gives tensors back and nothing else; the matrix comes beside it.
+        let made = Arc::new(OnceLock::new());
+        let _ = Dispatch::int8_kernel(weight.clone().into_dispatch(), Arc::clone(&made));
+        made.get().cloned().map(Self)
+    }
+}
+
+pub(super) fn int8_linear(x: Tensor<2>, weight: &Int8Matrix) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::int8_linear_kernel(x.into_dispatch(), weight.0.clone()))
+}
+
 /// y + scale * drop(x) Aᵀ Bᵀ
 pub(super) fn lora(y: Tensor<2>, x: Tensor<2>, lora: &Lora<'_>) -> Tensor<2> {
     let [a, b] = [&lora.factors.a, &lora.factors.b].map(|factor| factor.clone().into_dispatch());
@@ -94,6 +124,21 @@ pub(super) fn lora_backward(dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>, lora: &L
 pub(super) fn attention(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, lengths: &[usize], head_dim: usize) -> Tensor<2> {
     let [q, k, v] = [q, k, v].map(|x| x.clone().into_dispatch());
     Tensor::from_dispatch(Dispatch::attention_kernel(q, k, v, lengths.to_vec(), head_dim))
+}
+
+pub(crate) use cache::LayerCache;
+
+/// See [`super::attend_cached`]; one layer's cache of each row.
+pub(super) fn attend_cached(
+    q: &Tensor<2>,
+    k: &Tensor<2>,
+    v: &Tensor<2>,
+    caches: &[LayerCache],
+    new: &[usize],
+    head_dim: usize,
+) -> Tensor<2> {
+    let [q, k, v] = [q, k, v].map(|x| x.clone().into_dispatch());
+    Tensor::from_dispatch(Dispatch::attend_cached_kernel(q, k, v, caches.to_vec(), new.to_vec(), head_dim))
 }
 
 /// [q, k, v, y, dy] -> [dq, dk, dv]

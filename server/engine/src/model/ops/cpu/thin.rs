@@ -1,89 +1,119 @@
 //! `x Wᵀ` for few rows of x, as in decoding: the weights are read once, in place, by all threads. A general matrix
-//! product would first copy every weight into its packed form, which costs more than the product itself.
+//! product would first copy every weight into its packed form, which costs more than the product itself. The rows of x
+//! lie side by side in vectors, and each sum goes in the order of the columns, however many rows there are.
 
 use rayon::prelude::*;
 
-use super::simd::{multiply_add, vectorised};
+use super::int8::{Int8Matrix, PANEL};
+use super::simd::vectorised;
+use super::tile::{Left, Right, rows_by};
 
-/// Beyond so many rows packing pays.
-pub(super) const MOST_ROWS: usize = 16;
-const LANES: usize = 8;
-/// Rows of x and of W whose products are summed in registers at once: 4 x 2 sums of 8 lanes.
-const X_ROWS: usize = 4;
-/// Weight rows of one task.
-const TASK: usize = 64;
+/// Rows of W of one task: of whole tiles and panels.
+const TASK: usize = 96;
+/// From so many values on, threads share the turning of the output.
+const MANY: usize = 1 << 16;
 
-/// x: [rows, columns], w: [out, columns] -> [rows, out].
-pub(super) fn linear(x: &[f32], w: &[f32], columns: usize) -> Vec<f32> {
-    let (rows, out) = (x.len() / columns, w.len() / columns);
+/// W: [out, columns].
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    F32(&'a [f32], usize),
+    Int8(&'a Int8Matrix),
+}
+
+impl Weights<'_> {
+    fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::F32(values, columns) => (values.len() / columns, *columns),
+            Self::Int8(matrix) => (matrix.out(), matrix.columns()),
+        }
+    }
+}
+
+/// x: [rows, columns] -> [rows, out].
+pub(super) fn linear(x: &[f32], weights: Weights<'_>) -> Vec<f32> {
+    let (out, columns) = weights.shape();
+    let rows = x.len() / columns;
     // Transposed while it is made, so that each task owns a piece: [out, rows].
     let mut turned = vec![0.0; rows * out];
-    turned.par_chunks_mut(TASK * rows).zip(w.par_chunks(TASK * columns)).for_each(|(y, w)| {
-        vectorised(
-            #[inline(always)]
-            |fused| block(fused, x, w, columns, rows, y),
-        );
-    });
+    match rows {
+        0..=8 => fill::<12, 8, 8>(x, weights, &mut turned, rows),
+        _ => fill::<6, 4, 16>(x, weights, &mut turned, rows),
+    }
+    if rows == 1 {
+        return turned;
+    }
     let mut y = vec![0.0; rows * out];
-    for (column, values) in turned.chunks_exact(rows).enumerate() {
-        for (row, value) in values.iter().enumerate() {
-            y[row * out + column] = *value;
+    let turn = |(row, y): (usize, &mut [f32])| {
+        for (y, values) in y.iter_mut().zip(turned.chunks_exact(rows)) {
+            *y = values[row];
         }
+    };
+    if y.len() < MANY {
+        y.chunks_exact_mut(out).enumerate().for_each(turn);
+    } else {
+        y.par_chunks_exact_mut(out).enumerate().for_each(turn);
     }
     y
 }
 
-#[inline(always)]
-fn block(fused: bool, x: &[f32], w: &[f32], columns: usize, rows: usize, y: &mut [f32]) {
-    for (w, y) in w.chunks(2 * columns).zip(y.chunks_mut(2 * rows)) {
-        let first = &w[..columns];
-        // An odd last row is paired with itself.
-        let second = if w.len() > columns { &w[columns..] } else { first };
-        let paired = w.len() > columns;
-        let mut row = 0;
-        while row < rows {
-            let count = X_ROWS.min(rows - row);
-            // Missing rows repeat the last one: the sums are the same work, and nothing reads them.
-            let at = |i: usize| {
-                let row = row + i.min(count - 1);
-                &x[row * columns..(row + 1) * columns]
-            };
-            let sums = dots(fused, [at(0), at(1), at(2), at(3)], [first, second]);
-            for i in 0..count {
-                y[row + i] = sums[0][i];
-                if paired {
-                    y[rows + row + i] = sums[1][i];
+/// N rows of x side by side; M rows of W at a time, or MP of a panel.
+fn fill<const M: usize, const MP: usize, const N: usize>(x: &[f32], weights: Weights<'_>, y: &mut [f32], rows: usize) {
+    let (_, columns) = weights.shape();
+    let strips: Vec<Vec<f32>> = x.chunks(N * columns).map(|x| side_by_side::<N>(x, columns)).collect();
+    y.par_chunks_mut(TASK * rows).enumerate().for_each_init(Vec::new, |panel, (task, y)| {
+        let (first, count) = (task * TASK, y.len() / rows);
+        vectorised(
+            #[inline(always)]
+            |fused| match weights {
+                Weights::F32(values, _) => {
+                    let left = Left { values: &values[first * columns..], row: columns, step: 1 };
+                    for (strip, x) in strips.iter().enumerate() {
+                        let right = Right { values: x, row: N };
+                        rows_by::<M, N>(fused, (count, columns), left, right, |out, sums| {
+                            put(sums, strip * N, &mut y[out * rows..(out + 1) * rows]);
+                        });
+                    }
                 }
-            }
-            row += count;
-        }
+                Weights::Int8(matrix) => {
+                    for (number, y) in y.chunks_mut(PANEL * rows).enumerate() {
+                        let number = first / PANEL + number;
+                        if rows == 1 {
+                            y.copy_from_slice(&matrix.dots(fused, x, number)[..y.len()]);
+                            continue;
+                        }
+                        panel.resize(columns, [0.0; PANEL]);
+                        matrix.widen(fused, number, panel);
+                        let left = Left { values: panel.as_flattened(), row: 1, step: PANEL };
+                        for (strip, x) in strips.iter().enumerate() {
+                            let right = Right { values: x, row: N };
+                            rows_by::<MP, N>(fused, (y.len() / rows, columns), left, right, |out, sums| {
+                                put(sums, strip * N, &mut y[out * rows..(out + 1) * rows]);
+                            });
+                        }
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// One output's values of the rows from `first` on; lanes that have no row are left out.
+#[inline(always)]
+fn put<const N: usize>(sums: &[f32; N], first: usize, y: &mut [f32]) {
+    let y = &mut y[first..];
+    match y.first_chunk_mut::<N>() {
+        Some(y) => *y = *sums,
+        None => y.iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
     }
 }
 
-/// All products of four vectors with two.
-#[inline(always)]
-fn dots(fused: bool, x: [&[f32]; X_ROWS], w: [&[f32]; 2]) -> [[f32; X_ROWS]; 2] {
-    let mut sums = [[[0.0_f32; LANES]; X_ROWS]; 2];
-    let x_parts = x.map(|x| x.as_chunks::<LANES>());
-    let w_parts = w.map(|w| w.as_chunks::<LANES>());
-    let blocks = w_parts[0].0.len();
-    let [x0, x1, x2, x3] = x_parts.map(|(chunks, _)| &chunks[..blocks]);
-    let [w0, w1] = w_parts.map(|(chunks, _)| &chunks[..blocks]);
-    for block in 0..blocks {
-        for (w, sums) in [w0[block], w1[block]].iter().zip(&mut sums) {
-            for (x, sums) in [x0[block], x1[block], x2[block], x3[block]].iter().zip(sums) {
-                for lane in 0..LANES {
-                    sums[lane] = multiply_add(fused, x[lane], w[lane], sums[lane]);
-                }
-            }
+/// [rows, columns] -> [columns, N], filled up with zeros.
+fn side_by_side<const N: usize>(x: &[f32], columns: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; columns * N];
+    for (row, x) in x.chunks_exact(columns).enumerate() {
+        for (turned, x) in turned.chunks_exact_mut(N).zip(x) {
+            turned[row] = *x;
         }
     }
-    let mut totals = [[0.0; X_ROWS]; 2];
-    for (j, totals) in totals.iter_mut().enumerate() {
-        for (i, total) in totals.iter_mut().enumerate() {
-            let rest: f32 = x_parts[i].1.iter().zip(w_parts[j].1).map(|(x, w)| x * w).sum();
-            *total = sums[j][i].iter().sum::<f32>() + rest;
-        }
-    }
-    totals
+    turned
 }
