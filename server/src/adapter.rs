@@ -160,7 +160,7 @@ pub fn train_config(config: &wire::TrainConfig) -> Result<engine::train::TrainCo
         evaluate_every: config.evaluate_every,
         checkpoint_every: config.checkpoint_every,
         samples: config.samples as usize,
-        recompute_layers: false,
+        recompute_layers: config.recompute_layers,
     };
     config.validate().map_err(error)?;
     Ok(config)
@@ -179,6 +179,10 @@ pub fn generate_config(config: &wire::GenerateConfig) -> Result<engine::generate
         max_new_tokens: config.max_new_tokens as usize,
         batch_size: config.batch_size as usize,
         seed: config.seed,
+        weights: match config.weights {
+            wire::DecodeWeights::F32 => engine::generate::DecodeWeights::F32,
+            wire::DecodeWeights::Int8 => engine::generate::DecodeWeights::Int8,
+        },
     };
     config.validate().map_err(error)?;
     Ok(config)

@@ -4,6 +4,7 @@
 //! the tools around it; knows nothing of the product's code.
 
 mod artifacts;
+mod bench;
 mod browser;
 mod build;
 mod command;
@@ -55,6 +56,8 @@ enum Verb {
         #[arg(long)]
         list: bool,
     },
+    /// Measure the engine's speed and memory, beside PyTorch and llama.cpp where they are set up
+    Bench(bench::Bench),
     /// Take the README's picture into docs/images
     Screenshots {
         /// A base model that writes sense: a folder or a GGUF file [default: the tests' tiny model]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Build { page_only, server_only } => build::build(!server_only, !page_only).map(|_| ()),
         Verb::Test { list: true, .. } => test::list(),
         Verb::Test { only, .. } => test::run(&only),
+        Verb::Bench(options) => bench::bench(&options),
         Verb::Screenshots { model } => screenshots::take(model.as_deref()),
     };
     match result {

@@ -17,6 +17,14 @@ pub fn problem(what: &str) {
     eprintln!("error: {what}");
 }
 
+/// A measurement, for programs: the one thing that goes to stdout.
+pub fn json(found: &serde_json::Value) {
+    #[expect(clippy::print_stdout, reason = "what was asked for, apart from what is told on the way")]
+    {
+        println!("{found}");
+    }
+}
+
 /// `4.2 s`, `7 min 05 s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use super::files::file_field;
-use super::form::{Form, Input, number, optional, put, show};
+use super::form::{Choices, Form, Input, from_spelling, number, optional, put, show, spelling};
 use crate::api;
 use crate::book::CellState;
 use crate::components::error::error_slot;
@@ -16,6 +16,7 @@ use crate::wire::{AppError, CellOutput, GenerateConfig, PairSort, PairsPage, Pai
 
 /// Rows of the table.
 const PAGE: u32 = 50;
+const WEIGHTS: Choices = &[("f32", "as they are (f32)"), ("int8", "eight bits")];
 const TAGS: [&str; 7] = ["template_leak", "echo", "copied", "not_an_instruction", "empty", "no_end", "loop"];
 const SORTS: [(&str, PairSort, &str); 5] = [
     ("index", PairSort::Index, "row"),
@@ -44,6 +45,8 @@ pub fn form(form: Form<GenerateConfig>) -> AnyView {
             |c| c.batch_size.to_string(), |c, text| put(&mut c.batch_size, number(text, 1..=1024)))}
         {form.field(("Seed", "seed", "Each row draws from its own stream of this seed."), Input::Number,
             |c| c.seed.to_string(), |c, text| put(&mut c.seed, number(text, 0..=u64::MAX)))}
+        {form.field(("Weights", "weights", "Eight bits are faster for few pairs at a time; the texts are others, and equally good."), Input::Choice(WEIGHTS),
+            |c| spelling(&c.weights), |c, text| put(&mut c.weights, from_spelling(text)))}
     }
     .into_any()
 }

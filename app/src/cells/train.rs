@@ -68,6 +68,8 @@ fn more(form: Form<TrainConfig>) -> AnyView {
             |c| show(&c.checkpoint_every), |c, text| put(&mut c.checkpoint_every, optional(text, 1..=1_000_000)))}
         {form.field(("Samples", "samples", "Validation pairs whose instruction is written at each checkpoint."), Input::Number,
             |c| c.samples.to_string(), |c, text| put(&mut c.samples, number(text, 0..=100)))}
+        {form.field(("Recompute layers", "recompute_layers", "Compute each layer again on the way back: the same numbers in a quarter of the memory beside the weights, more slowly."), Input::Toggle,
+            |c| c.recompute_layers.to_string(), |c, text| { c.recompute_layers = text == "true"; Ok(()) })}
         {form.field(("Prompt", "template.prompt", "What the model reads; holds {response} once."), Input::Long,
             |c| c.template.prompt.clone(), |c, text| holding(&mut c.template.prompt, text, "{response}"))}
         {form.field(("Target", "template.target", "What it is to write; holds {instruction} once."), Input::Long,

@@ -279,6 +279,8 @@ pub struct TrainConfig {
     pub checkpoint_every: Option<u32>,
     /// Validation pairs whose instruction is generated at each checkpoint.
     pub samples: u32,
+    /// Compute each layer again in backward: the same numbers in a quarter of the memory beside the weights, more slowly.
+    pub recompute_layers: bool,
 }
 
 impl Default for TrainConfig {
@@ -305,6 +307,7 @@ impl Default for TrainConfig {
             evaluate_every: None,
             checkpoint_every: Some(10),
             samples: 2,
+            recompute_layers: false,
         }
     }
 }
@@ -325,6 +328,16 @@ pub struct GenerateConfig {
     pub max_new_tokens: u32,
     pub batch_size: u32,
     pub seed: u64,
+    pub weights: DecodeWeights,
+}
+
+/// The form of the weights that decoding reads for each token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecodeWeights {
+    #[default]
+    F32,
+    Int8,
 }
 
 impl Default for GenerateConfig {
@@ -337,8 +350,9 @@ impl Default for GenerateConfig {
             top_k: 50,
             repetition_penalty: 1.0,
             max_new_tokens: 64,
-            batch_size: 8,
+            batch_size: 16,
             seed: 1,
+            weights: DecodeWeights::F32,
         }
     }
 }

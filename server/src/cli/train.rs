@@ -133,6 +133,9 @@ struct TrainFlags {
     /// Validation pairs written for at each checkpoint [default: 2]
     #[arg(long, value_name = "N")]
     samples: Option<u32>,
+    /// Compute each layer again in backward: the same numbers in less memory, more slowly
+    #[arg(long)]
+    recompute_layers: bool,
 }
 
 impl TrainFlags {
@@ -169,6 +172,7 @@ impl TrainFlags {
         set(&mut config.evaluate_every, self.evaluate_every.map(OrNone::into_option));
         set(&mut config.checkpoint_every, self.checkpoint_every.map(OrNone::into_option));
         set(&mut config.samples, self.samples);
+        config.recompute_layers |= self.recompute_layers;
         config
     }
 }

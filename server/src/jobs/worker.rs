@@ -25,6 +25,7 @@ impl From<AppError> for Ending {
 }
 
 pub fn work(jobs: &Jobs, mut make: MakeExecutor) {
+    engine::threads::compute_here();
     let mut executor: Option<Executor> = None;
     while let Some((run, control)) = jobs.take_next() {
         let performed = catch_unwind(AssertUnwindSafe(|| {
@@ -39,6 +40,7 @@ pub fn work(jobs: &Jobs, mut make: MakeExecutor) {
             ))
         });
         jobs.finish(run, ending);
+        engine::memory::give_back();
     }
 }
 

@@ -37,9 +37,10 @@ impl Bench {
         &self.spec
     }
 
-    /// Opened and probed at first use.
+    /// Opened and probed at first use, on the thread that computes.
     pub fn device(&mut self) -> Result<&Device> {
         if self.device.is_none() {
+            engine::threads::compute_here();
             self.device = Some(Device::open(&self.spec).map_err(adapter::error)?);
         }
         Ok(self.device.as_ref().expect("it was opened just above"))

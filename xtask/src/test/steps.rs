@@ -34,7 +34,19 @@ pub fn gate(_: &mut Made) -> Result<Outcome> {
 }
 
 pub fn clippy(_: &mut Made) -> Result<Outcome> {
-    cargo(&["clippy", "--locked", "--release", "--workspace", "--lib", "--bins", "--tests", "--", "-D", "warnings"])
+    cargo(&[
+        "clippy",
+        "--locked",
+        "--release",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--benches",
+        "--",
+        "-D",
+        "warnings",
+    ])
 }
 
 pub fn clippy_page(_: &mut Made) -> Result<Outcome> {

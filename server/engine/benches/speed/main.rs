@@ -9,7 +9,7 @@ mod operations;
 mod text;
 mod train;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 use engine::device::Device;
@@ -41,6 +41,8 @@ enum Work {
     Train(train::Fixed),
     /// Training steps on real pairs
     Pairs(train::Real),
+    /// Memory along a thousand steps of a small model
+    Flat(train::Flat),
     /// Peak memory of a step of TinyLlama's dimensions with random weights
     Memory(memory::Memory),
     /// Instructions for the first responses of a file
@@ -57,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Work::Peak(work) => work.run(&device)?,
         Work::Train(work) => work.run(&device)?,
         Work::Pairs(work) => work.run(&device)?,
+        Work::Flat(work) => work.run(&device)?,
         Work::Memory(work) => work.run(&device)?,
         Work::Generate(work) => work.run(&device)?,
     };
@@ -69,6 +72,6 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(path: &PathBuf, device: &Device) -> anyhow::Result<BaseModel> {
+fn load(path: &Path, device: &Device) -> anyhow::Result<BaseModel> {
     Ok(BaseModel::load(path, device, &mut |_, _| {})?)
 }

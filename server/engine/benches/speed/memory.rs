@@ -46,6 +46,8 @@ impl Memory {
         let mut found = report("memory", &steps[1..]);
         found["weights_mb"] = json!((model.config.parameters() * 4) >> 20);
         found["trainable"] = json!(outcome.trainable);
+        let beside = engine::memory::peak_bytes().saturating_sub(model.config.parameters() * 4);
+        found["beside_weights_mb"] = json!(beside >> 20);
         found["recompute"] = json!(self.recompute);
         Ok(found)
     }

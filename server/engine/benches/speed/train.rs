@@ -8,7 +8,8 @@ use engine::Control;
 use engine::data::Pair;
 use engine::device::Device;
 use engine::lora::{LoraConfig, Projection};
-use engine::model::BaseModel;
+use engine::measure::gemm_peak;
+use engine::model::{BaseModel, LlamaConfig};
 use engine::template::Truncation;
 use engine::train::{LossOn, Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
 use serde_json::{Value, json};
@@ -96,7 +97,62 @@ impl Fixed {
         config.recompute_layers = self.recompute;
         let (steps, _) = timed(&model, &pairs, &config)?;
         ensure!(steps.iter().all(|step| step.tokens == (self.batch * self.seq) as u64), "sequences are not full");
-        Ok(report("train", &steps[1..]))
+        let mut found = report("train", &steps[1..]);
+        let gflop = gflop(&model.config, &vec![self.seq; self.batch], steps[1].supervised_tokens as usize);
+        let rate = gflop * found["tokens_per_s"].as_f64().unwrap_or_default() / (self.batch * self.seq) as f64;
+        let peak = gemm_peak(device, &model.config, self.batch * self.seq);
+        found["gflops"] = json!(rate);
+        found["gemm_peak_gflops"] = json!(peak);
+        found["fraction_of_peak"] = json!(rate / peak);
+        Ok(found)
+    }
+}
+
+/// Multiplications and additions, in 10^9, that a step cannot do without: the frozen projections forward and backward to their
+/// inputs, the causal half of attention forward (2 products) and backward (5), and the head at supervised positions.
+fn gflop(config: &LlamaConfig, lengths: &[usize], supervised: usize) -> f64 {
+    let tokens: usize = lengths.iter().sum();
+    let (hidden, width) = (config.hidden_size, config.num_attention_heads * config.head_dim);
+    let kv_width = config.num_key_value_heads * config.head_dim;
+    let layer = 2 * hidden * width + 2 * hidden * kv_width + 3 * hidden * config.intermediate_size;
+    let scores: usize = lengths.iter().map(|length| length * (length + 1) / 2).sum();
+    let projections = 4 * tokens * layer * config.num_hidden_layers;
+    let attention = 2 * 7 * scores * width * config.num_hidden_layers;
+    let head = 4 * supervised * hidden * config.vocab_size;
+    1e-9 * (projections + attention + head) as f64
+}
+
+#[derive(Args)]
+pub struct Flat {
+    /// A small model: what is looked at is growth, not speed
+    #[arg(long)]
+    model: PathBuf,
+    #[arg(long, default_value_t = 1000)]
+    steps: u32,
+}
+
+impl Flat {
+    /// Resident memory along many steps and epochs.
+    pub fn run(self, device: &Device) -> Result<Value> {
+        let model = load(&self.model, device)?;
+        let pairs: Vec<Pair> =
+            (0..32).map(|seed| text::pair(&text::words(6, seed), &text::words(10 + 3 * seed as usize, seed))).collect();
+        let config = config(4, 256, LossOn::Target, self.steps);
+        let mut resident = Vec::new();
+        let steps = timed_with(&model, &pairs, &config, &mut |step| {
+            if step.step.is_multiple_of((self.steps / 10).max(1)) {
+                resident.push((step.step, engine::memory::resident_bytes() >> 10));
+            }
+        })?
+        .0;
+        let (first, last) = (resident[0].1, resident[resident.len() - 1].1);
+        Ok(json!({
+            "work": "flat",
+            "steps": steps.len(),
+            "epochs": steps[steps.len() - 1].epoch,
+            "growth_percent": 100.0 * (last as f64 / first as f64 - 1.0),
+            "resident_kb": resident,
+        }))
     }
 }
 
@@ -144,6 +200,15 @@ pub fn fixed_pairs(model: &BaseModel, batch: usize, seq: usize) -> Result<Vec<Pa
 
 /// Every step of a training, and its outcome.
 pub fn timed(model: &BaseModel, pairs: &[Pair], config: &TrainConfig) -> Result<(Vec<Step>, TrainOutcome)> {
+    timed_with(model, pairs, config, &mut |_| {})
+}
+
+fn timed_with(
+    model: &BaseModel,
+    pairs: &[Pair],
+    config: &TrainConfig,
+    look: &mut dyn FnMut(&Step),
+) -> Result<(Vec<Step>, TrainOutcome)> {
     let template = text::template(&model.tokenizer)?;
     let folder = tempfile::tempdir()?;
     let job = TrainJob {
@@ -158,6 +223,7 @@ pub fn timed(model: &BaseModel, pairs: &[Pair], config: &TrainConfig) -> Result<
     let mut steps = Vec::new();
     let outcome = train(&job, &Control::default(), &mut |event| {
         if let TrainEvent::Step(step) = event {
+            look(&step);
             steps.push(step);
         }
     })?;

@@ -126,7 +126,8 @@ impl<'a> Decoder<'a> {
         let mut chosen: Vec<&GenerateRow> = Vec::new();
         let mut tokens = 0;
         while chosen.len() < free {
-            let fits = |row: &&GenerateRow| chosen.is_empty() || tokens + row.prompt.ids.len() - known <= PREFILL_TOKENS;
+            let fits =
+                |row: &&GenerateRow| chosen.is_empty() || tokens + row.prompt.ids.len() - known <= PREFILL_TOKENS;
             let Some(row) = waiting.front().copied().filter(fits) else { break };
             waiting.pop_front();
             tokens += row.prompt.ids.len() - known;

@@ -133,16 +133,16 @@ impl Shape {
     fn attend(&self, q: Tensor<2>, keys: Tensor<3>, values: Tensor<3>) -> Tensor<2> {
         let (queries, length, device) = (q.dims()[0], keys.dims()[1], q.device());
         let group = self.heads / self.kv_heads;
-        let q = q
-            .reshape([queries, self.kv_heads, group, self.head_dim])
-            .permute([1, 2, 0, 3])
-            .reshape([self.kv_heads, group * queries, self.head_dim]);
+        let q = q.reshape([queries, self.kv_heads, group, self.head_dim]).permute([1, 2, 0, 3]).reshape([
+            self.kv_heads,
+            group * queries,
+            self.head_dim,
+        ]);
         let mut scores = q.matmul(keys.swap_dims(1, 2)) / (self.head_dim as f64).sqrt();
         if queries > 1 {
             let past = length - queries;
-            let masked: Vec<bool> = (0..group * queries)
-                .flat_map(|row| (0..length).map(move |key| key > past + row % queries))
-                .collect();
+            let masked: Vec<bool> =
+                (0..group * queries).flat_map(|row| (0..length).map(move |key| key > past + row % queries)).collect();
             let masked = Tensor::<3, Bool>::from_data(TensorData::new(masked, [1, group * queries, length]), &device);
             scores = scores.clone().mask_fill(masked.expand(scores.shape()), f32::NEG_INFINITY);
         }

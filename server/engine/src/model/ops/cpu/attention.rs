@@ -178,11 +178,9 @@ fn softmax(scores: &mut [f32]) {
     let mut sums = [0.0_f32; LANES];
     let (blocks, rest) = scores.as_chunks_mut::<LANES>();
     for block in blocks {
-        for lane in 0..LANES {
-            block[lane] = exp(block[lane] - largest);
-        }
-        for lane in 0..LANES {
-            sums[lane] += block[lane];
+        for (score, sum) in block.iter_mut().zip(&mut sums) {
+            *score = exp(*score - largest);
+            *sum += *score;
         }
     }
     let mut sum: f32 = sums.iter().sum();

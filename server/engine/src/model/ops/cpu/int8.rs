@@ -40,7 +40,8 @@ impl Int8Matrix {
                 #[inline(always)]
                 |_| {
                     for (lane, row) in rows.chunks_exact(columns).enumerate() {
-                        let blocks = row.as_chunks::<BLOCK>().0.iter().zip(values.chunks_exact_mut(BLOCK)).zip(&mut *scales);
+                        let blocks =
+                            row.as_chunks::<BLOCK>().0.iter().zip(values.chunks_exact_mut(BLOCK)).zip(&mut *scales);
                         for ((weights, values), scales) in blocks {
                             let (scale, narrowed) = narrow(weights);
                             scales[lane] = scale;
@@ -84,15 +85,15 @@ impl Int8Matrix {
             let scales = scales.map(widened);
             for (values, x) in values.iter().zip(x) {
                 prefetch(values, AHEAD);
-                for vector in 0..VECTORS {
+                for (vector, sums) in sums.iter_mut().enumerate() {
                     let weights = widen(fused, part(values, vector), part(&scales, vector));
-                    sums[vector] = add_products(fused, &[*x; LANES], &weights, sums[vector]);
+                    *sums = add_products(fused, &[*x; LANES], &weights, *sums);
                 }
             }
         }
         let mut all = [0.0; PANEL];
-        for vector in 0..VECTORS {
-            *part_mut(&mut all, vector) = sums[vector];
+        for (vector, sums) in sums.iter().enumerate() {
+            *part_mut(&mut all, vector) = *sums;
         }
         all
     }
@@ -154,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_weight_is_off_by_half_a_step_of_its_block_at_most() {
-        let weight: Vec<f32> = (0..40 * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) * 10_f32.powi(i / 640 - 2)).collect();
+        let weight: Vec<f32> =
+            (0..40 * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) * 10_f32.powi(i / 640 - 2)).collect();
         let found = widened_rows(&Int8Matrix::new(&weight, 64));
         for (block, found) in weight.chunks(BLOCK).zip(found.chunks(BLOCK)) {
             let largest = block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));

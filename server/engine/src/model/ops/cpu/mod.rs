@@ -5,10 +5,10 @@
 //! is added to is changed in place where nobody else holds it.
 
 mod attention;
+mod cache;
 mod elementwise;
 mod exp;
 mod extension;
-mod cache;
 mod head;
 mod int8;
 mod linear;
@@ -17,8 +17,8 @@ mod simd;
 mod thin;
 mod tile;
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Device, Tensor};

@@ -62,8 +62,8 @@ pub(super) fn prefetch<T>(place: &T, bytes: usize) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        _MM_HINT_T0, _mm_loadl_epi64, _mm_prefetch, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-        _mm256_storeu_ps,
+        _MM_HINT_T0, _mm_loadl_epi64, _mm_prefetch, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_mul_ps, _mm256_storeu_ps,
     };
 
     use super::LANES;

@@ -38,7 +38,7 @@ pub(super) fn rows_by<const M: usize, const N: usize>(
     let mut first = 0;
     macro_rules! take_rows {
         ($rows:expr) => {
-            while first + $rows <= m {
+            while m - first >= $rows {
                 for (offset, sums) in tile::<{ $rows }, N>(fused, k, first, left, right).iter().enumerate() {
                     take(first + offset, sums);
                 }
