@@ -68,6 +68,6 @@ mod tests {
     #[test]
     fn the_kind_of_a_cell_is_no_setting() {
         let rows = flatten(&CellConfig::Generate(GenerateConfig::default()));
-        assert!(rows.iter().all(|row| row.0 != "kind") && rows.len() == 9, "{rows:?}");
+        assert!(rows.iter().all(|row| row.0 != "kind") && rows.len() == 10, "{rows:?}");
     }
 }

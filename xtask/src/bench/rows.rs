@@ -129,6 +129,14 @@ pub const ROWS: &[Row] = &[
         ..ROW
     },
     Row {
+        name: "int8",
+        about: "Mean negative log-likelihood of 40 responses with weights in eight bits, nats",
+        figure: "nll_int8",
+        ours: |setting| [ours(setting, "int8 --rows"), vec![lima(setting)]].concat(),
+        once: true,
+        ..ROW
+    },
+    Row {
         name: "peak",
         about: "A training step's arithmetic as a fraction of the rate of large products, measured in the same process",
         figure: "fraction_of_peak",

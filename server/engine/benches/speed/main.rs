@@ -4,6 +4,7 @@
 //! process's own, which is why each measurement is a process.
 
 mod generate;
+mod int8;
 mod memory;
 mod operations;
 mod text;
@@ -45,6 +46,8 @@ enum Work {
     Flat(train::Flat),
     /// Peak memory of a step of TinyLlama's dimensions with random weights
     Memory(memory::Memory),
+    /// What weights in eight bits cost in likelihood
+    Int8(int8::Int8),
     /// Instructions for the first responses of a file
     Generate(generate::Generate),
 }
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         Work::Pairs(work) => work.run(&device)?,
         Work::Flat(work) => work.run(&device)?,
         Work::Memory(work) => work.run(&device)?,
+        Work::Int8(work) => work.run(&device)?,
         Work::Generate(work) => work.run(&device)?,
     };
     found["device"] = arguments.device.into();

@@ -74,10 +74,20 @@ impl BaseModel {
         if ids.len() < 2 {
             return Err(Error::invalid("ids", ids.len(), "at least 2 tokens long"));
         }
-        let hidden = self.hidden_of(&self.llama, None, ids)?;
+        self.score_of(&self.llama, ids)
+    }
+
+    fn score_of(&self, llama: &Llama, ids: &[u32]) -> Result<f64> {
+        let hidden = self.hidden_of(llama, None, ids)?;
         let before = hidden.narrow(0, 0, ids.len() - 1);
-        let log_probs = target_log_probs(&before, &self.llama.head, &ids[1..]);
+        let log_probs = target_log_probs(&before, &llama.head, &ids[1..]);
         Ok(-log_probs.iter().map(|&value| f64::from(value)).sum::<f64>() / log_probs.len() as f64)
+    }
+
+    /// As [`Self::score`] with the weights of decoding in eight bits; None where there is no such form.
+    pub fn score_int8(&self, texts: &[Vec<u32>]) -> Result<Option<Vec<f64>>> {
+        let Some(rounded) = self.llama.rounded_to_int8() else { return Ok(None) };
+        texts.iter().map(|ids| self.score_of(&rounded, ids)).collect::<Result<_>>().map(Some)
     }
 
     fn logits_of(&self, llama: &Llama, lora: Option<&LoraSet>, ids: &[u32], last: usize) -> Result<Vec<Vec<f32>>> {

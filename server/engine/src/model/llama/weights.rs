@@ -115,6 +115,17 @@ impl Llama {
         Ok(Self { config, embedding, layers, norm, head, device: device.clone() })
     }
 
+    /// The same model with every weight that decoding reads as its eight bits stand for it; None where there is no such form.
+    pub(crate) fn rounded_to_int8(&self) -> Option<Self> {
+        let small = Int8Weights::of(self)?;
+        let mut rounded = self.clone();
+        for (layer, small) in rounded.layers.iter_mut().zip(&small.layers) {
+            layer.projections.iter_mut().zip(small).for_each(|(weight, small)| *weight = small.widened(&self.device));
+        }
+        rounded.head = small.head.widened(&self.device);
+        Some(rounded)
+    }
+
     /// The same model with `W + scale * B A` in place of each adapted W.
     pub(crate) fn merged(&self, lora: &LoraSet) -> Self {
         let mut merged = self.clone();

@@ -76,6 +76,22 @@ impl Int8Matrix {
         }
     }
 
+    /// The whole matrix as f32: [out, columns].
+    pub(super) fn widened(&self) -> Vec<f32> {
+        let mut rows = vec![0.0; self.out * self.columns];
+        rows.par_chunks_mut(PANEL * self.columns).enumerate().for_each_init(Vec::new, |panel, (number, rows)| {
+            panel.resize(self.columns, [0.0; PANEL]);
+            vectorised(
+                #[inline(always)]
+                |fused| self.widen(fused, number, panel),
+            );
+            for (lane, row) in rows.chunks_exact_mut(self.columns).enumerate() {
+                row.iter_mut().zip(&*panel).for_each(|(value, column)| *value = column[lane]);
+            }
+        });
+        rows
+    }
+
     /// Products of one row of x with a panel's rows; the sums go in the same order as a tile's of widened weights.
     #[inline(always)]
     pub(super) fn dots(&self, fused: bool, x: &[f32], panel: usize) -> [f32; PANEL] {
@@ -141,23 +157,11 @@ fn widened(scale: u16) -> f32 {
 mod tests {
     use super::*;
 
-    fn widened_rows(matrix: &Int8Matrix) -> Vec<f32> {
-        let mut rows = vec![0.0; matrix.out * matrix.columns];
-        let mut panel = vec![[0.0; PANEL]; matrix.columns];
-        for row in 0..matrix.out {
-            vectorised(|fused| matrix.widen(fused, row / PANEL, &mut panel));
-            for column in 0..matrix.columns {
-                rows[row * matrix.columns + column] = panel[column][row % PANEL];
-            }
-        }
-        rows
-    }
-
     #[test]
     fn a_weight_is_off_by_half_a_step_of_its_block_at_most() {
         let weight: Vec<f32> =
             (0..40 * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) * 10_f32.powi(i / 640 - 2)).collect();
-        let found = widened_rows(&Int8Matrix::new(&weight, 64));
+        let found = Int8Matrix::new(&weight, 64).widened();
         for (block, found) in weight.chunks(BLOCK).zip(found.chunks(BLOCK)) {
             let largest = block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
             for (expected, found) in block.iter().zip(found) {
@@ -168,6 +172,6 @@ mod tests {
 
     #[test]
     fn zeros_stay_zeros() {
-        assert_eq!(widened_rows(&Int8Matrix::new(&[0.0; 3 * 32], 32)), [0.0; 3 * 32]);
+        assert_eq!(Int8Matrix::new(&[0.0; 3 * 32], 32).widened(), [0.0; 3 * 32]);
     }
 }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Lora;
 use extension::CpuKernels;
@@ -99,6 +99,11 @@ impl Int8Matrix {
         let made = Arc::new(OnceLock::new());
         let _ = Dispatch::int8_kernel(weight.clone().into_dispatch(), Arc::clone(&made));
         made.get().cloned().map(Self)
+    }
+
+    /// What it stands for: [out, columns].
+    pub(crate) fn widened(&self, device: &Device) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(self.0.widened(), [self.0.out(), self.0.columns()]), device)
     }
 }
 
