@@ -38,8 +38,8 @@ impl Device {
     /// For people: "CPU, 2 threads (burn flex)".
     pub fn description(&self) -> String {
         if self.is_cpu() {
-            let how = if self.spec == COMPOSED { "without the fused kernels" } else { "fused kernels" };
-            format!("CPU, {} threads (burn flex, {how})", rayon::current_num_threads())
+            let how = if self.spec == COMPOSED { "without fused kernels" } else { "fused kernels" };
+            format!("CPU, {} threads, burn flex, {how}", rayon::current_num_threads())
         } else {
             format!("{} (burn)", self.spec)
         }

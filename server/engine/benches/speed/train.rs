@@ -114,10 +114,13 @@ fn gflop(config: &LlamaConfig, lengths: &[usize], supervised: usize) -> f64 {
     let tokens: usize = lengths.iter().sum();
     let (hidden, width) = (config.hidden_size, config.num_attention_heads * config.head_dim);
     let kv_width = config.num_key_value_heads * config.head_dim;
-    let layer = 2 * hidden * width + 2 * hidden * kv_width + 3 * hidden * config.intermediate_size;
+    let keys_and_values = 2 * hidden * kv_width;
+    let rest = 2 * hidden * width + 3 * hidden * config.intermediate_size;
     let scores: usize = lengths.iter().map(|length| length * (length + 1) / 2).sum();
-    let projections = 4 * tokens * layer * config.num_hidden_layers;
-    let attention = 2 * 7 * scores * width * config.num_hidden_layers;
+    // In the last layer only supervised positions need more than keys and values.
+    let layers = config.num_hidden_layers;
+    let projections = 4 * (tokens * keys_and_values * layers + (tokens * (layers - 1) + supervised) * rest);
+    let attention = 2 * 7 * scores * width * layers;
     let head = 4 * supervised * hidden * config.vocab_size;
     1e-9 * (projections + attention + head) as f64
 }

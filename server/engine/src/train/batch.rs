@@ -31,19 +31,28 @@ pub(super) struct Packed {
     pub(super) positions: Vec<usize>,
     /// Rows of the packed batch that predict a supervised token, and that token.
     pub(super) rows: Vec<usize>,
+    /// The same by sequence: the first one's place in it, and how many.
+    pub(super) queries: Vec<(usize, usize)>,
     pub(super) targets: Vec<u32>,
 }
 
 impl Packed {
     pub(super) fn new<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
-        let mut packed =
-            Self { ids: Vec::new(), lengths: Vec::new(), positions: Vec::new(), rows: Vec::new(), targets: Vec::new() };
+        let mut packed = Self {
+            ids: Vec::new(),
+            lengths: Vec::new(),
+            positions: Vec::new(),
+            rows: Vec::new(),
+            queries: Vec::new(),
+            targets: Vec::new(),
+        };
         for sequence in sequences {
             let start = packed.ids.len();
             for position in sequence.first_target..sequence.ids.len() {
                 packed.rows.push(start + position - 1);
                 packed.targets.push(sequence.ids[position]);
             }
+            packed.queries.push((sequence.first_target - 1, sequence.supervised()));
             packed.ids.extend_from_slice(&sequence.ids);
             packed.lengths.push(sequence.ids.len());
             packed.positions.extend(0..sequence.ids.len());

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use sha2::{Digest, Sha256};
 
 use super::batch::{Packed, Sequence, encode, order};
@@ -204,12 +204,16 @@ impl<'a> Trainer<'a> {
     fn micro_batch(&self, packed: &Packed, dropout: DropoutSeed, scale: f64) -> (f64, Gradients) {
         let llama = &self.job.model.llama;
         let (pass, segments) = self.pass(packed, dropout);
-        let attend = &mut |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, &segments);
-        let (hidden, trace) = llama.hidden_traced(&packed.ids, &pass, attend, self.config.recompute_layers);
-        let rows = self.rows(packed);
-        let head = head_loss(&hidden.clone().select(0, rows.clone()), &llama.head, &packed.targets, scale);
-        let dhidden = hidden.zeros_like().select_assign(0, rows, head.gradient, burn::tensor::IndexingUpdateOp::Add);
-        (head.sum, llama.backward(trace, dhidden, &pass, &segments))
+        // In the last layer only what predicts a supervised token asks.
+        let asking = segments.with_queries(packed.queries.clone(), &llama.device);
+        let last = llama.config.num_hidden_layers - 1;
+        let of_layer = |index: usize| if index == last { &asking } else { &segments };
+        let attend =
+            &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, of_layer(index));
+        let (hidden, trace) =
+            llama.hidden_traced(&packed.ids, &pass, attend, &packed.rows, self.config.recompute_layers);
+        let head = head_loss(&hidden, &llama.head, &packed.targets, scale);
+        (head.sum, llama.backward(trace, head.gradient, &pass, &of_layer))
     }
 
     fn pass(&self, packed: &Packed, dropout: DropoutSeed) -> (Pass<'_>, Segments) {
@@ -219,11 +223,6 @@ impl<'a> Trainer<'a> {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let segments = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
         (Pass { rope, lora: Some(&self.set), dropout, rows: Rows::Many }, segments)
-    }
-
-    fn rows(&self, packed: &Packed) -> Tensor<1, Int> {
-        let rows: Vec<i64> = packed.rows.iter().map(|&row| row as i64).collect();
-        Tensor::from_data(TensorData::new(rows, [packed.rows.len()]), &self.job.model.llama.device)
     }
 
     fn update(&mut self, step: u32, sums: &StepSums, clock: Instant) -> Result<()> {
@@ -274,8 +273,12 @@ impl<'a> Trainer<'a> {
             }
             let packed = Packed::new(sequences);
             let (pass, segments) = self.pass(&packed, DropoutSeed::OFF);
-            let hidden = llama.hidden(&packed.ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments));
-            let hidden = hidden.select(0, self.rows(&packed));
+            let asking = segments.with_queries(packed.queries.clone(), &llama.device);
+            let last = llama.config.num_hidden_layers - 1;
+            let attend = &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| {
+                attention(q, k, v, if index == last { &asking } else { &segments })
+            };
+            let hidden = llama.hidden_at(&packed.ids, &pass, attend, Some(&packed.rows));
             let log_probs = target_log_probs(&hidden, &llama.head, &packed.targets);
             sum -= log_probs.iter().map(|&value| f64::from(value)).sum::<f64>();
             tokens += log_probs.len() as u64;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::super::ops::{
     FactorGradients, Segments, attention, attention_backward, linear_backward, rms_norm, rms_norm_backward, swiglu,
@@ -16,16 +16,25 @@ use crate::lora::Projection;
 pub(crate) type Gradients = BTreeMap<(usize, Projection), FactorGradients>;
 
 impl Llama {
-    /// dhidden: [tokens, hidden], of the normed hidden states. Consumes the trace, layer by layer.
-    pub(crate) fn backward(&self, trace: Trace, dhidden: Tensor<2>, pass: &Pass<'_>, segments: &Segments) -> Gradients {
+    /// dhidden: [rows, hidden], of the normed hidden states that [`Llama::hidden_traced`] gave; `segments` by layer, as its `attend` had
+    /// them. Consumes the trace, layer by layer.
+    pub(crate) fn backward<'a>(
+        &self,
+        trace: Trace,
+        dhidden: Tensor<2>,
+        pass: &Pass<'_>,
+        segments: &dyn Fn(usize) -> &'a Segments,
+    ) -> Gradients {
         let mut gradients = Gradients::new();
         let lowest = pass.lora.and_then(|set| set.factors.keys().next()).map_or(0, |(layer, _)| *layer);
         let none = dhidden.zeros_like();
         let mut dx = rms_norm_backward(trace.last, &self.norm, self.config.rms_norm_eps, dhidden, none);
         for (index, layer) in trace.layers.into_iter().enumerate().skip(lowest).rev() {
+            let segments = segments(index);
+            let rows = Some(&trace.rows).filter(|_| index + 1 == self.layers.len());
             let mut attend = |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments);
-            let inner = layer.inner.unwrap_or_else(|| self.layer_inner(index, &layer.x, pass, &mut attend, None));
-            let back = LayerBackward { llama: self, index, pass, segments, needs_dx: index > lowest };
+            let inner = layer.inner.unwrap_or_else(|| self.layer_inner(index, &layer.x, pass, &mut attend, rows));
+            let back = LayerBackward { llama: self, index, pass, segments, rows, needs_dx: index > lowest };
             match back.run(&layer.x, inner, dx, &mut gradients) {
                 Some(next) => dx = next,
                 None => break,
@@ -40,11 +49,14 @@ struct LayerBackward<'a> {
     index: usize,
     pass: &'a Pass<'a>,
     segments: &'a Segments,
+    /// In the last layer: the rows that its inner tensors are of.
+    rows: Option<&'a Tensor<1, Int>>,
     needs_dx: bool,
 }
 
 impl LayerBackward<'_> {
-    /// x, the layer's input, and dy: [tokens, hidden] -> dL/dx, unless nothing below needs it.
+    /// x, the layer's input: [tokens, hidden], and dy: [tokens, hidden] (in the last layer [rows, hidden]) -> dL/dx, unless nothing
+    /// below needs it.
     fn run(&self, x: &Tensor<2>, inner: Inner, dy: Tensor<2>, gradients: &mut Gradients) -> Option<Tensor<2>> {
         use Projection::{DownProj, GateProj, KProj, OProj, QProj, UpProj, VProj};
         let layer = &self.llama.layers[self.index];
@@ -61,18 +73,33 @@ impl LayerBackward<'_> {
 
         let dcontext = self.through(OProj, || context.clone(), dmiddle.clone(), None, gradients);
         let [dq, dk, dv] = attention_backward([&q, &k, &v, &context, &dcontext], self.segments);
-        let (dq, dk) = (self.pass.rope.rotate_back(dq), self.pass.rope.rotate_back(dk));
+        let rope = &self.pass.rope;
+        let (dq, dk) =
+            (self.rows.map_or_else(|| rope.clone(), |rows| rope.at(rows)).rotate_back(dq), rope.rotate_back(dk));
         let normed = || rms_norm(x.clone(), &layer.attention_norm, eps);
+        let asked = || match self.rows {
+            Some(rows) => normed().select(0, rows.clone()),
+            None => normed(),
+        };
         if !self.needs_dx {
-            for (projection, dy) in [(QProj, dq), (KProj, dk), (VProj, dv)] {
-                self.lora(projection, normed, dy, gradients);
-            }
+            self.lora(QProj, asked, dq, gradients);
+            self.lora(KProj, normed, dk, gradients);
+            self.lora(VProj, normed, dv, gradients);
             return None;
         }
-        let dnormed = self.through(QProj, normed, dq, None, gradients);
+        let dnormed = self.spread(self.through(QProj, asked, dq, None, gradients), x);
+        let dmiddle = self.spread(dmiddle, x);
         let dnormed = self.through(KProj, normed, dk, Some(dnormed), gradients);
         let dnormed = self.through(VProj, normed, dv, Some(dnormed), gradients);
         Some(rms_norm_backward(x.clone(), &layer.attention_norm, eps, dnormed, dmiddle))
+    }
+
+    /// What is of the rows alone as a tensor of all tokens, as x is.
+    fn spread(&self, of_rows: Tensor<2>, x: &Tensor<2>) -> Tensor<2> {
+        match self.rows {
+            Some(rows) => x.zeros_like().select_assign(0, rows.clone(), of_rows, IndexingUpdateOp::Add),
+            None => of_rows,
+        }
     }
 
     /// `into` (or nothing) + dL/d(input) of one projection, its LoRA included. The input is made only where a LoRA needs it.

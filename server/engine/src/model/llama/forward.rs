@@ -40,7 +40,8 @@ impl DropoutSeed {
     }
 }
 
-/// What one layer's backward needs beside its input. Norms and products that are cheap are made again instead.
+/// What one layer's backward needs beside its input. Norms and products that are cheap are made again instead. In the last layer
+/// there are only the rows that are supervised, but for keys and values.
 pub(super) struct Inner {
     pub(super) q: Tensor<2>,       // [tokens, heads * head_dim], rotated
     pub(super) k: Tensor<2>,       // [tokens, kv_heads * head_dim], rotated
@@ -60,8 +61,10 @@ pub(super) struct LayerTrace {
 /// What the whole backward needs.
 pub(crate) struct Trace {
     pub(super) layers: Vec<LayerTrace>,
-    /// [tokens, hidden], before the last norm.
+    /// [rows, hidden], before the last norm.
     pub(super) last: Tensor<2>,
+    /// The tokens that the loss is of.
+    pub(super) rows: Tensor<1, Int>,
 }
 
 /// Attention as the caller arranges it (within segments, over a cache): layer, q, k, v -> context.
@@ -101,25 +104,28 @@ impl Llama {
         rms_norm(x, &self.norm, self.config.rms_norm_eps)
     }
 
-    /// As [`Self::hidden`], with the trace that [`Llama::backward`] takes. With `recompute` it keeps each layer's input
+    /// As [`Self::hidden_at`], with the trace that [`Llama::backward`] takes. With `recompute` it keeps each layer's input
     /// alone: a quarter of the memory, for most of another forward pass.
     pub(crate) fn hidden_traced(
         &self,
         ids: &[u32],
         pass: &Pass<'_>,
         attend: Attend<'_>,
+        rows: &[usize],
         recompute: bool,
     ) -> (Tensor<2>, Trace) {
         let mut x = self.embed(ids);
+        let rows = self.indices(rows.iter().map(|&row| row as i64).collect());
         let mut layers = Vec::with_capacity(self.layers.len());
         for index in 0..self.layers.len() {
-            let inner = self.layer_inner(index, &x, pass, attend, None);
+            let wanted = Some(&rows).filter(|_| index + 1 == self.layers.len());
+            let inner = self.layer_inner(index, &x, pass, attend, wanted);
             let next = self.layer_end(index, &inner, pass);
             layers.push(LayerTrace { x, inner: (!recompute).then_some(inner) });
             x = next;
         }
         let hidden = rms_norm(x.clone(), &self.norm, self.config.rms_norm_eps);
-        (hidden, Trace { layers, last: x })
+        (hidden, Trace { layers, last: x, rows })
     }
 
     /// [tokens, hidden]

@@ -11,6 +11,8 @@ use super::cpu;
 /// Where the sequences of a packed batch lie, with the causal masks that all layers share.
 pub(crate) struct Segments {
     lengths: Vec<usize>,
+    /// The queries of each sequence: the first one's place in it, and how many.
+    queries: Vec<(usize, usize)>,
     /// Only where the composition is used: the fused kernel needs no masks.
     parts: Vec<Segment>,
     heads: usize,
@@ -18,35 +20,58 @@ pub(crate) struct Segments {
     head_dim: usize,
 }
 
+/// One sequence of a packed batch: its tokens, and which of them ask.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) length: usize,
+    pub(super) first: usize,
+    pub(super) queries: usize,
+}
+
 struct Segment {
     start: usize,
     length: usize,
-    masked: Tensor<3, Bool>, // [1, group * length, length], true where a query may not look
+    /// First row of its queries, and how many.
+    query_start: usize,
+    queries: usize,
+    masked: Tensor<3, Bool>, // [1, group * queries, length], true where a query may not look
 }
 
 impl Segments {
     pub(crate) fn new(lengths: &[usize], heads: usize, kv_heads: usize, head_dim: usize, device: &Device) -> Self {
-        let lengths = lengths.to_vec();
-        let parts = if cpu::applies(device) { Vec::new() } else { Self::masked(&lengths, heads / kv_heads, device) };
-        Self { lengths, parts, heads, kv_heads, head_dim }
+        let queries = lengths.iter().map(|&length| (0, length)).collect();
+        Self { lengths: lengths.to_vec(), queries, parts: Vec::new(), heads, kv_heads, head_dim }.made_for(device)
     }
 
-    fn masked(lengths: &[usize], group: usize, device: &Device) -> Vec<Segment> {
-        let mut start = 0;
-        lengths
+    /// The same sequences with these queries alone, as (first, how many) of each.
+    pub(crate) fn with_queries(&self, queries: Vec<(usize, usize)>, device: &Device) -> Self {
+        let Self { lengths, heads, kv_heads, head_dim, .. } = self;
+        let (lengths, parts) = (lengths.clone(), Vec::new());
+        Self { lengths, queries, parts, heads: *heads, kv_heads: *kv_heads, head_dim: *head_dim }.made_for(device)
+    }
+
+    fn made_for(mut self, device: &Device) -> Self {
+        if !cpu::applies(device) {
+            self.parts = self.masked(device);
+        }
+        self
+    }
+
+    fn masked(&self, device: &Device) -> Vec<Segment> {
+        let (mut start, mut query_start) = (0, 0);
+        self.lengths
             .iter()
-            .map(|&length| {
-                let mut masked = Vec::with_capacity(group * length * length);
-                for row in 0..group * length {
-                    let position = row % length;
+            .zip(&self.queries)
+            .map(|(&length, &(first, queries))| {
+                let mut masked = Vec::with_capacity(self.group() * queries * length);
+                for row in 0..self.group() * queries {
+                    let position = first + row % queries;
                     masked.extend((0..length).map(|other| other > position));
                 }
-                let part = Segment {
-                    start,
-                    length,
-                    masked: Tensor::from_data(TensorData::new(masked, [1, group * length, length]), device),
-                };
+                let masked = TensorData::new(masked, [1, self.group() * queries, length]);
+                let part = Segment { start, length, query_start, queries, masked: Tensor::from_data(masked, device) };
                 start += length;
+                query_start += queries;
                 part
             })
             .collect()
@@ -55,8 +80,16 @@ impl Segments {
     /// For the composition on a device that has a fused kernel too.
     #[cfg(test)]
     pub(super) fn with_masks(mut self, device: &Device) -> Self {
-        self.parts = Self::masked(&self.lengths, self.group(), device);
+        self.parts = self.masked(device);
         self
+    }
+
+    fn places(&self) -> Vec<Place> {
+        self.lengths
+            .iter()
+            .zip(&self.queries)
+            .map(|(&length, &(first, queries))| Place { length, first, queries })
+            .collect()
     }
 
     fn group(&self) -> usize {
@@ -67,20 +100,20 @@ impl Segments {
         1.0 / (self.head_dim as f64).sqrt()
     }
 
-    /// [tokens, heads * head_dim] -> this segment's [kv_heads, group * length, head_dim].
+    /// [all queries, heads * head_dim] -> this segment's [kv_heads, group * queries, head_dim].
     fn stack(&self, part: &Segment, x: &Tensor<2>) -> Tensor<3> {
         x.clone()
-            .narrow(0, part.start, part.length)
-            .reshape([part.length, self.kv_heads, self.group(), self.head_dim])
+            .narrow(0, part.query_start, part.queries)
+            .reshape([part.queries, self.kv_heads, self.group(), self.head_dim])
             .permute([1, 2, 0, 3])
-            .reshape([self.kv_heads, self.group() * part.length, self.head_dim])
+            .reshape([self.kv_heads, self.group() * part.queries, self.head_dim])
     }
 
-    /// The inverse of [`Self::stack`]: [length, heads * head_dim].
+    /// The inverse of [`Self::stack`]: [queries, heads * head_dim].
     fn unstack(&self, part: &Segment, x: Tensor<3>) -> Tensor<2> {
-        x.reshape([self.kv_heads, self.group(), part.length, self.head_dim])
+        x.reshape([self.kv_heads, self.group(), part.queries, self.head_dim])
             .permute([2, 0, 1, 3])
-            .reshape([part.length, self.heads * self.head_dim])
+            .reshape([part.queries, self.heads * self.head_dim])
     }
 
     /// [tokens, kv_heads * head_dim] -> this segment's [kv_heads, length, head_dim].
@@ -103,10 +136,10 @@ impl Segments {
     }
 }
 
-/// q: [tokens, heads * head_dim], k and v: [tokens, kv_heads * head_dim], rotated -> [tokens, heads * head_dim].
+/// q: [queries, heads * head_dim], k and v: [tokens, kv_heads * head_dim], rotated -> [queries, heads * head_dim].
 pub(crate) fn attention(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &Segments) -> Tensor<2> {
     if cpu::applies(&q.device()) {
-        cpu::attention(q, k, v, &segments.lengths, segments.head_dim)
+        cpu::attention(q, k, v, segments.places(), segments.head_dim)
     } else {
         composed(q, k, v, segments)
     }
@@ -128,7 +161,7 @@ pub(super) fn composed(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &S
 pub(crate) fn attention_backward(trace: [&Tensor<2>; 5], segments: &Segments) -> [Tensor<2>; 3] {
     let [q, k, v, _, dy] = trace;
     if cpu::applies(&q.device()) {
-        cpu::attention_backward(trace, &segments.lengths, segments.head_dim)
+        cpu::attention_backward(trace, segments.places(), segments.head_dim)
     } else {
         composed_backward(q, k, v, dy, segments)
     }

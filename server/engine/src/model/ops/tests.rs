@@ -303,3 +303,32 @@ fn a_product_of_few_rows_equals_the_general_one_and_does_not_depend_on_its_neigh
         assert_eq!(values(&int8_linear(first(&x), &int8, None)), values(&first(&small)));
     }
 }
+
+#[test]
+fn queries_of_some_tokens_get_what_they_get_among_all() {
+    let (heads, kv_heads, head_dim) = (6, 2, 8);
+    let (lengths, queries) = ([70, 5, 90], vec![(3, 66), (4, 1), (40, 30)]);
+    let rows: Vec<i64> = [(0, 3, 66), (70, 4, 1), (75, 40, 30)]
+        .into_iter()
+        .flat_map(|(start, first, count)| start + first..start + first + count)
+        .collect();
+    let rows = Tensor::<1, burn::tensor::Int>::from_data(TensorData::new(rows, [97]), &device());
+    let (q, k, v) = (random([165, heads * head_dim], 1), random([165, 16], 2), random([165, 16], 3));
+    let all = Segments::new(&lengths, heads, kv_heads, head_dim, &device()).with_masks(&device());
+    let some = all.with_queries(queries, &device()).with_masks(&device());
+    let of_rows = |x: &Tensor<2>| x.clone().select(0, rows.clone());
+    let (asked, dy) = (of_rows(&q), random([97, heads * head_dim], 4));
+    // Elsewhere nothing is asked: the gradient there is zero.
+    let dy_all = q.zeros_like().select_assign(0, rows.clone(), dy.clone(), burn::tensor::IndexingUpdateOp::Add);
+    let y_all = attention(&q, &k, &v, &all);
+    let y = attention(&asked, &k, &v, &some);
+    assert!(difference(&y, &of_rows(&y_all)) < 1e-5);
+    assert!(difference(&attention::composed(&asked, &k, &v, &some), &y) < 1e-5);
+    let [dq_all, dk_all, dv_all] = attention_backward([&q, &k, &v, &y_all, &dy_all], &all);
+    for [dq, dk, dv] in
+        [attention_backward([&asked, &k, &v, &y, &dy], &some), attention::composed_backward(&asked, &k, &v, &dy, &some)]
+    {
+        assert!(difference(&dq, &of_rows(&dq_all)) < 2e-5);
+        assert!(difference(&dk, &dk_all) < 2e-5 && difference(&dv, &dv_all) < 2e-5);
+    }
+}

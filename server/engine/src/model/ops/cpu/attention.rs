@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use super::super::attention::Place;
 use super::exp::exp;
 use super::simd::{multiply_add, vectorised};
 use super::tile::{LANES, Left, Right, rows};
@@ -46,17 +47,18 @@ pub(super) struct Span<'a> {
 }
 
 /// Sequences one after another, each with its own keys.
-pub(super) fn packed<'a>(keys: &'a [f32], values: &'a [f32], lengths: &[usize], shape: Shape) -> Vec<Span<'a>> {
-    let mut start = 0;
-    lengths
+pub(super) fn packed<'a>(keys: &'a [f32], values: &'a [f32], places: &[Place], shape: Shape) -> Vec<Span<'a>> {
+    let (mut start, mut queries) = (0, 0);
+    places
         .iter()
-        .map(|&length| {
-            let rows = start * shape.kv_width..(start + length) * shape.kv_width;
-            start += length;
+        .map(|place| {
+            let rows = start * shape.kv_width..(start + place.length) * shape.kv_width;
+            start += place.length;
+            queries += place.queries;
             Span {
-                queries: start - length,
-                length,
-                past: 0,
+                queries: queries - place.queries,
+                length: place.queries,
+                past: place.first,
                 keys: &keys[rows.clone()],
                 values: &values[rows],
                 kv_head: shape.head_dim,
@@ -307,14 +309,14 @@ pub(super) struct Trace<'a> {
 
 /// Gradients of one query head of one sequence, and its share of its key/value head's.
 struct HeadGradients {
-    dq: Vec<f32>, // [length, head_dim]
-    dk: Vec<f32>, // [length, padded head_dim]
+    dq: Vec<f32>, // [queries, head_dim]
+    dk: Vec<f32>, // [keys that a query looks at, padded head_dim]
     dv: Vec<f32>,
 }
 
 /// [dq, dk, dv]
-pub(super) fn backward(trace: Trace<'_>, lengths: &[usize], shape: Shape) -> [Vec<f32>; 3] {
-    let spans = packed(trace.k, trace.v, lengths, shape);
+pub(super) fn backward(trace: Trace<'_>, places: &[Place], shape: Shape) -> [Vec<f32>; 3] {
+    let spans = packed(trace.k, trace.v, places, shape);
     let mut tasks: Vec<(usize, usize)> =
         (0..spans.len()).flat_map(|span| (0..shape.heads).map(move |head| (span, head))).collect();
     // The longest first, so that no thread is left with one at the end.
@@ -328,22 +330,26 @@ pub(super) fn backward(trace: Trace<'_>, lengths: &[usize], shape: Shape) -> [Ve
 
     let (dim, padded) = (shape.head_dim, padded(shape.head_dim));
     let part = |span: usize, head: usize| &parts[span * shape.heads + head].1;
-    let gather = |width: usize, write: &(dyn Fn(usize, usize, &mut [f32]) + Sync)| {
-        let mut all = vec![0.0; trace.q.len() / shape.q_width * width];
-        let numbers =
-            spans.iter().enumerate().flat_map(|(number, span)| (0..span.length).map(move |row| (number, row)));
+    let gather = |width: usize, counts: &[usize], write: &(dyn Fn(usize, usize, &mut [f32]) + Sync)| {
+        let mut all = vec![0.0; counts.iter().sum::<usize>() * width];
+        let numbers = counts.iter().enumerate().flat_map(|(number, &count)| (0..count).map(move |row| (number, row)));
         let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
         rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
         all
     };
-    let dq = gather(shape.q_width, &|span, row, out| {
+    let queries: Vec<usize> = places.iter().map(|place| place.queries).collect();
+    let lengths: Vec<usize> = places.iter().map(|place| place.length).collect();
+    let dq = gather(shape.q_width, &queries, &|span, row, out| {
         for (head, out) in out.chunks_exact_mut(dim).enumerate() {
             out.copy_from_slice(&part(span, head).dq[row * dim..][..dim]);
         }
     });
     // In the order of the heads, whichever was done first.
     let sum = |of: fn(&HeadGradients) -> &[f32]| {
-        gather(shape.kv_width, &|span, row, out| {
+        gather(shape.kv_width, &lengths, &|span, row, out| {
+            if row >= spans[span].past + spans[span].length {
+                return; // no query looks at it
+            }
             for (kv_head, out) in out.chunks_exact_mut(dim).enumerate() {
                 for member in 0..shape.group {
                     let share = &of(part(span, kv_head * shape.group + member))[row * padded..][..dim];
@@ -365,15 +371,17 @@ fn padded(dim: usize) -> usize {
 fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, scratch: &mut Scratch) -> HeadGradients {
     let Trace { q, y, dy, .. } = trace;
     let (dim, padded, length) = (shape.head_dim, padded(shape.head_dim), span.length);
+    let seen = span.past + length;
     let mut part =
-        HeadGradients { dq: vec![0.0; length * dim], dk: vec![0.0; length * padded], dv: vec![0.0; length * padded] };
+        HeadGradients { dq: vec![0.0; length * dim], dk: vec![0.0; seen * padded], dv: vec![0.0; seen * padded] };
     let start_of_head = head / shape.group * span.kv_head;
     let by_key = |values| Left { values, row: span.kv_row, step: 1 };
     let (keys, values) = (by_key(&span.keys[start_of_head..]), by_key(&span.values[start_of_head..]));
     let keys_by_feature = Left { row: 1, step: span.kv_row, ..keys };
     for first in (0..length).step_by(BLOCK) {
         let count = BLOCK.min(length - first);
-        let width = first + count;
+        let past = span.past + first;
+        let width = past + count;
         let start = (span.queries + first) * shape.q_width + head * dim;
         turn(&q[start..], shape.q_width, dim, count, shape.scale(), &mut scratch.q);
         turn(&dy[start..], shape.q_width, dim, count, 1.0, &mut scratch.dy);
@@ -394,10 +402,10 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
             #[inline(always)]
             |fused| {
                 for strip in strips(count) {
-                    let seen = (first + strip + LANES).min(width);
+                    let seen = (past + strip + LANES).min(width);
                     let queries = Right { values: &scaled[strip..], row: BLOCK };
                     rows(fused, (seen, dim), keys, queries, |key, scores| store(p, key, strip, scores));
-                    let inverse = causal_softmax(p, strip, first + strip, seen);
+                    let inverse = causal_softmax(p, strip, past + strip, seen);
                     let along = lanes(&along[strip..]);
                     let gradients = Right { values: &dy_turned[strip..], row: BLOCK };
                     rows(fused, (seen, dim), values, gradients, |key, dp| {

@@ -7,6 +7,7 @@ use burn::backend::{Backend, Flex, backend_extension};
 use burn::tensor::TensorData;
 
 use super::super::Dropout;
+use super::super::attention::Place;
 use super::cache::{self, LayerCache};
 use super::int8::Int8Matrix;
 use super::{attention, elementwise, head, linear, thin};
@@ -66,7 +67,7 @@ pub(super) trait CpuKernels: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        lengths: Vec<usize>,
+        places: Vec<Place>,
         head_dim: usize,
     ) -> FloatTensor<Self>;
     fn attend_cached_kernel(
@@ -83,7 +84,7 @@ pub(super) trait CpuKernels: Backend {
         v: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
-        lengths: Vec<usize>,
+        places: Vec<Place>,
         head_dim: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn head_loss_kernel(
@@ -232,10 +233,10 @@ impl CpuKernels for Flex {
         (dx, tensor(gradients.0, a.shape()), tensor(gradients.1, b.shape()))
     }
 
-    fn attention_kernel(q: Primitive, k: Primitive, v: Primitive, lengths: Vec<usize>, head_dim: usize) -> Primitive {
+    fn attention_kernel(q: Primitive, k: Primitive, v: Primitive, places: Vec<Place>, head_dim: usize) -> Primitive {
         let (q, k, v) = (Matrix::new(q), Matrix::new(k), Matrix::new(v));
         let shape = attention::Shape::new(q.columns(), k.columns(), head_dim);
-        let spans = attention::packed(k.values(), v.values(), &lengths, shape);
+        let spans = attention::packed(k.values(), v.values(), &places, shape);
         tensor(attention::forward(q.values(), &spans, shape), q.shape())
     }
 
@@ -258,13 +259,13 @@ impl CpuKernels for Flex {
         v: Primitive,
         y: Primitive,
         dy: Primitive,
-        lengths: Vec<usize>,
+        places: Vec<Place>,
         head_dim: usize,
     ) -> (Primitive, Primitive, Primitive) {
         let [q, k, v, y, dy] = [q, k, v, y, dy].map(Matrix::new);
         let shape = attention::Shape::new(q.columns(), k.columns(), head_dim);
         let trace = attention::Trace { q: q.values(), k: k.values(), v: v.values(), y: y.values(), dy: dy.values() };
-        let [dq, dk, dv] = attention::backward(trace, &lengths, shape);
+        let [dq, dk, dv] = attention::backward(trace, &places, shape);
         (tensor(dq, q.shape()), tensor(dk, k.shape()), tensor(dv, v.shape()))
     }
 

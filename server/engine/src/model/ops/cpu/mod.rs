@@ -24,6 +24,7 @@ use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Lora;
+use super::attention::Place;
 use extension::CpuKernels;
 
 /// Whether flex uses these kernels. For the whole process, since burn's flex device carries no settings of its own.
@@ -126,9 +127,9 @@ pub(super) fn lora_backward(dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>, lora: &L
     [dx, da, db].map(Tensor::from_dispatch)
 }
 
-pub(super) fn attention(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, lengths: &[usize], head_dim: usize) -> Tensor<2> {
+pub(super) fn attention(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, places: Vec<Place>, head_dim: usize) -> Tensor<2> {
     let [q, k, v] = [q, k, v].map(|x| x.clone().into_dispatch());
-    Tensor::from_dispatch(Dispatch::attention_kernel(q, k, v, lengths.to_vec(), head_dim))
+    Tensor::from_dispatch(Dispatch::attention_kernel(q, k, v, places, head_dim))
 }
 
 pub(crate) use cache::LayerCache;
@@ -147,9 +148,9 @@ pub(super) fn attend_cached(
 }
 
 /// [q, k, v, y, dy] -> [dq, dk, dv]
-pub(super) fn attention_backward(trace: [&Tensor<2>; 5], lengths: &[usize], head_dim: usize) -> [Tensor<2>; 3] {
+pub(super) fn attention_backward(trace: [&Tensor<2>; 5], places: Vec<Place>, head_dim: usize) -> [Tensor<2>; 3] {
     let [q, k, v, y, dy] = trace.map(|x| x.clone().into_dispatch());
-    let (dq, dk, dv) = Dispatch::attention_backward_kernel(q, k, v, y, dy, lengths.to_vec(), head_dim);
+    let (dq, dk, dv) = Dispatch::attention_backward_kernel(q, k, v, y, dy, places, head_dim);
     [dq, dk, dv].map(Tensor::from_dispatch)
 }
 
