@@ -106,7 +106,9 @@ fn run_all(rows: &[&Row], setting: &Setting, peers: Option<&Peers>, rounds: usiz
             let known = runs.entry(line.clone()).or_default();
             if known.len() <= round {
                 say::note(&format!("{}/{rounds} {}", round + 1, line.join(" ")));
-                known.push(run(command)?);
+                let found = run(command)?;
+                say::note(&format!("    {found}"));
+                known.push(found);
             }
             Ok(())
         };

@@ -35,7 +35,7 @@ impl Device {
         &self.spec
     }
 
-    /// For people: "CPU, 2 threads (burn flex)".
+    /// For people: "CPU, 2 threads, burn flex, fused kernels".
     pub fn description(&self) -> String {
         if self.is_cpu() {
             let how = if self.spec == COMPOSED { "without fused kernels" } else { "fused kernels" };
