@@ -186,7 +186,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "flat",
-        about: "Resident memory from step 100 to step 1000, growth in percent",
+        about: "Resident memory from step 200 to step 1000, growth in percent",
         figure: "growth_percent",
         ours: |setting| {
             let tiny = crate::workspace::root().join("server/engine/tests/fixtures/tiny-llama");

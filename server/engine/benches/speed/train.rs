@@ -148,7 +148,8 @@ impl Flat {
             }
         })?
         .0;
-        let (first, last) = (resident[0].1, resident[resident.len() - 1].1);
+        // The first tenths fill what is kept from then on.
+        let (first, last) = (resident[1].1, resident[resident.len() - 1].1);
         Ok(json!({
             "work": "flat",
             "steps": steps.len(),

@@ -273,3 +273,16 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     bench.config.seed += 1;
     assert_ne!(first.steps[1].loss, bench.run(folders[2].path(), nothing).steps[1].loss);
 }
+
+#[test]
+fn recomputed_layers_give_the_same_run_and_may_be_chosen_when_it_is_resumed() {
+    let mut bench = Bench::new();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let kept = bench.run(whole.path(), nothing);
+    let first = bench.run(parts.path(), at_step(8, Stop::Save));
+    bench.config.recompute_layers = true;
+    let second = bench.run(parts.path(), nothing);
+    assert_eq!(second.resumed, Some(8));
+    assert_eq!([first.figures(), second.figures()].concat(), kept.figures());
+    assert_eq!(second.result.unwrap().adapter_sha256, kept.result.unwrap().adapter_sha256);
+}
