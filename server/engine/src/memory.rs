@@ -1,5 +1,5 @@
 //! The allocator that a program around the engine should run on: one that keeps the pages of freed tensors for the next ones. The
-//! system's gives buffers of this size back at once, and a training step would spend a tenth of its time on getting
+//! system's gives buffers of this size back at once, and some 7 % of a training step went into getting
 //! them anew, page by page.
 //!
 //! A program opts in: `#[global_allocator] static ALLOCATOR: engine::memory::Allocator = engine::memory::ALLOCATOR;`
