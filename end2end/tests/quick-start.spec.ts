@@ -20,9 +20,9 @@ test("from an empty data folder to a shared report, through a reload and a resta
     await connected(page);
     await expect(cell(page, "train")).toHaveAttribute("data-state", "fresh");
     await choose(cell(page, "model"), "Base model", /tiny/i);
-    await set(cell(page, "train"), { Epochs: "1000", "Most steps": "300", "Checkpoint every": "25" });
-    // One after another and long, so that the tiny model is seen at work: in one batch it is done between two frames.
-    await set(cell(page, "generate"), { "Most rows": "24", "Most new tokens": "512", "Batch size": "1" });
+    await set(cell(page, "train"), { Epochs: "1000", "Most steps": "400", "Checkpoint every": "25" });
+    // All together and long, so that each is at work for seconds: the tiny model writes a row alone between two frames.
+    await set(cell(page, "generate"), { "Most rows": "24", "Most new tokens": "1024", "Batch size": "24" });
   });
 
   const chart = cell(page, "train").locator('[data-chart="loss"]');

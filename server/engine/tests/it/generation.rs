@@ -7,7 +7,7 @@ use engine::model::BaseModel;
 use engine::{Control, Stop};
 
 use crate::greedy::{row, write};
-use crate::support::{golden_pairs, short_template, tiny};
+use crate::support::{golden_pairs, load, shared, short_template, tiny};
 
 fn rows(model: &BaseModel) -> Vec<GenerateRow> {
     let template = short_template(&model.tokenizer);
@@ -127,4 +127,24 @@ fn what_does_not_fit_into_the_models_context_is_refused_with_the_limit() {
     let config = GenerateConfig::greedy(9, 1);
     let error = generate(&model, None, &[long], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("at most 8"), "{error}");
+}
+
+#[test]
+fn weights_in_eight_bits_write_texts_that_do_not_depend_on_the_batch_and_are_refused_where_they_do_not_fit() {
+    let model = tiny();
+    let rows = rows(&model);
+    let int8 = |batch_size| GenerateConfig { weights: DecodeWeights::Int8, ..sampled(batch_size, 5) };
+    if model.device.spec() != "flex" {
+        return;
+    }
+    let alone = write(&model, None, &rows, &int8(1));
+    for batch_size in [3, 8, 20] {
+        assert_eq!(write(&model, None, &rows, &int8(batch_size)), alone, "batch {batch_size}");
+    }
+    // Its feed-forward width, 172, is not a multiple of 32.
+    let Some(folder) = shared("models/stories260k") else { return };
+    let stories = load(&folder);
+    let config = GenerateConfig { weights: DecodeWeights::Int8, ..GenerateConfig::greedy(4, 1) };
+    let error = generate(&stories, None, &[row(0, &[1])], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().starts_with("weights"), "{error}");
 }
