@@ -91,7 +91,7 @@ pub(crate) fn generate_with(
 
 impl<'a> Decoder<'a> {
     /// Reads what all prompts begin with, once. None where that is too little to be worth it.
-    fn read_prefix(&mut self, rows: &[GenerateRow]) -> Option<RowCache> {
+    fn read_prefix(&self, rows: &[GenerateRow]) -> Option<RowCache> {
         let [first, rest @ ..] = rows else { return None };
         let first = &first.prompt.ids;
         let shared = rest.iter().fold(first.len(), |shared, row| {

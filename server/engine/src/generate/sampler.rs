@@ -78,7 +78,7 @@ fn candidates(logits: &[f32], top_k: usize) -> Vec<(u32, f32)> {
     if top_k == 0 {
         return finite.collect();
     }
-    let mut kept = Vec::with_capacity(4 * top_k);
+    let mut kept = Vec::with_capacity((4 * top_k).min(logits.len()));
     let mut floor = f32::NEG_INFINITY;
     let shrink = |kept: &mut Vec<(u32, f32)>| {
         if kept.len() > top_k {

@@ -55,6 +55,19 @@ struct StepSums {
     supervised: u64,
 }
 
+/// The sequences of a packed batch by layer: in the last one only what predicts a supervised token asks.
+struct LayerSegments {
+    all: Segments,
+    last: Segments,
+    layers: usize,
+}
+
+impl LayerSegments {
+    fn of(&self, layer: usize) -> &Segments {
+        if layer + 1 == self.layers { &self.last } else { &self.all }
+    }
+}
+
 impl<'a> Trainer<'a> {
     pub(super) fn prepare(
         job: &'a TrainJob<'a>,
@@ -204,24 +217,22 @@ impl<'a> Trainer<'a> {
     fn micro_batch(&self, packed: &Packed, dropout: DropoutSeed, scale: f64) -> (f64, Gradients) {
         let llama = &self.job.model.llama;
         let (pass, segments) = self.pass(packed, dropout);
-        // In the last layer only what predicts a supervised token asks.
-        let asking = segments.with_queries(packed.queries.clone(), &llama.device);
-        let last = llama.config.num_hidden_layers - 1;
-        let of_layer = |index: usize| if index == last { &asking } else { &segments };
         let attend =
-            &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, of_layer(index));
+            &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments.of(index));
         let (hidden, trace) =
             llama.hidden_traced(&packed.ids, &pass, attend, &packed.rows, self.config.recompute_layers);
         let head = head_loss(&hidden, &llama.head, &packed.targets, scale);
-        (head.sum, llama.backward(trace, head.gradient, &pass, &of_layer))
+        (head.sum, llama.backward(trace, head.gradient, &pass, &|index| segments.of(index)))
     }
 
-    fn pass(&self, packed: &Packed, dropout: DropoutSeed) -> (Pass<'_>, Segments) {
+    fn pass(&self, packed: &Packed, dropout: DropoutSeed) -> (Pass<'_>, LayerSegments) {
         let config = &self.job.model.config;
         let device = &self.job.model.llama.device;
         let rope = Rope::new(&packed.positions, config.head_dim, config.rope_theta, device);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let segments = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
+        let all = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
+        let last = all.with_queries(packed.queries.clone(), device);
+        let segments = LayerSegments { all, last, layers: config.num_hidden_layers };
         (Pass { rope, lora: Some(&self.set), dropout, rows: Rows::Many }, segments)
     }
 
@@ -273,11 +284,8 @@ impl<'a> Trainer<'a> {
             }
             let packed = Packed::new(sequences);
             let (pass, segments) = self.pass(&packed, DropoutSeed::OFF);
-            let asking = segments.with_queries(packed.queries.clone(), &llama.device);
-            let last = llama.config.num_hidden_layers - 1;
-            let attend = &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| {
-                attention(q, k, v, if index == last { &asking } else { &segments })
-            };
+            let attend =
+                &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments.of(index));
             let hidden = llama.hidden_at(&packed.ids, &pass, attend, Some(&packed.rows));
             let log_probs = target_log_probs(&hidden, &llama.head, &packed.targets);
             sum -= log_probs.iter().map(|&value| f64::from(value)).sum::<f64>();
