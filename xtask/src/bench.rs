@@ -31,7 +31,7 @@ pub struct Bench {
     /// The base model: SmolLM2-135M
     #[arg(long, default_value = "data/models/smollm2-135m-instruct")]
     model: PathBuf,
-    /// Data of the rows that read some, and the peers' scripts: oasst1/, lima/ and peers/
+    /// What some rows read: data/oasst1/ and data/lima/, and the peers' scripts in peers/
     #[arg(long, default_value = "../shared")]
     shared: PathBuf,
 }

@@ -46,7 +46,7 @@ const LLAMA_Q8: Peer = Peer {
     script: "generate_llamacpp.py",
     arguments: |setting| [vec![lima(setting)], words("--format Q8_0")].concat(),
 };
-/// Its whole time less its prompts' is 4 x 64 tokens.
+/// Its whole time less its prompts' is 4 x 63 tokens: the first of each row is drawn from the prompt.
 const LLAMA_Q8_ALONE: Peer = Peer {
     name: "llama.cpp Q8_0",
     script: "generate_llamacpp.py",
@@ -188,9 +188,8 @@ pub const ROWS: &[Row] = &[
         name: "flat",
         about: "Resident memory from step 200 to step 1000, growth in percent",
         figure: "growth_percent",
-        ours: |setting| {
+        ours: |_| {
             let tiny = crate::workspace::root().join("server/engine/tests/fixtures/tiny-llama");
-            let _ = setting;
             [words("flat --model"), vec![tiny.display().to_string()]].concat()
         },
         least: Some(2.0),

@@ -36,8 +36,6 @@ struct Arguments {
 enum Work {
     /// Each operation of a training step alone
     Operations(operations::Operations),
-    /// The machine's rate of large matrix products
-    Peak(operations::Peak),
     /// Training steps on sequences of one length
     Train(train::Fixed),
     /// Training steps on real pairs
@@ -59,7 +57,6 @@ fn main() -> anyhow::Result<()> {
     let device = Device::open(&arguments.device)?;
     let mut found = match arguments.work {
         Work::Operations(work) => work.run(&device)?,
-        Work::Peak(work) => work.run(&device)?,
         Work::Train(work) => work.run(&device)?,
         Work::Pairs(work) => work.run(&device)?,
         Work::Flat(work) => work.run(&device)?,

@@ -43,19 +43,3 @@ impl Operations {
         Ok(json!({ "work": "operations", "gemm_peak_gflops": peak, "step_ms": whole, "operations": rows }))
     }
 }
-
-/// The machine's rate of large products, which a training step is held against.
-#[derive(Args)]
-pub struct Peak {
-    #[arg(long)]
-    model: PathBuf,
-    #[arg(long, default_value_t = 2048)]
-    tokens: usize,
-}
-
-impl Peak {
-    pub fn run(self, device: &Device) -> Result<Value> {
-        let config = engine::model::inspect(&self.model)?;
-        Ok(json!({ "work": "peak", "gemm_peak_gflops": gemm_peak(device, &config, self.tokens) }))
-    }
-}
