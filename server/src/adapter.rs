@@ -180,8 +180,8 @@ pub fn generate_config(config: &wire::GenerateConfig) -> Result<engine::generate
         batch_size: config.batch_size as usize,
         seed: config.seed,
         weights: match config.weights {
-            wire::DecodeWeights::F32 => engine::generate::DecodeWeights::F32,
-            wire::DecodeWeights::Int8 => engine::generate::DecodeWeights::Int8,
+            wire::WeightFormat::F32 => engine::generate::WeightFormat::F32,
+            wire::WeightFormat::Int8 => engine::generate::WeightFormat::Int8,
         },
     };
     config.validate().map_err(error)?;

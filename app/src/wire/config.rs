@@ -328,13 +328,13 @@ pub struct GenerateConfig {
     pub max_new_tokens: u32,
     pub batch_size: u32,
     pub seed: u64,
-    pub weights: DecodeWeights,
+    pub weights: WeightFormat,
 }
 
 /// The form of the weights that decoding reads for each token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DecodeWeights {
+pub enum WeightFormat {
     #[default]
     F32,
     Int8,
@@ -352,7 +352,7 @@ impl Default for GenerateConfig {
             max_new_tokens: 64,
             batch_size: 16,
             seed: 1,
-            weights: DecodeWeights::F32,
+            weights: WeightFormat::F32,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::{DecodeWeights, GenerateConfig, RunEvent, TemplateConfig};
+use app::wire::{GenerateConfig, RunEvent, TemplateConfig, WeightFormat};
 use clap::{ArgGroup, Args};
 use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow};
 use engine::lora::Adapter;
@@ -72,9 +72,9 @@ pub struct Generate {
     /// Same seed and settings, same text
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().seed)]
     seed: u64,
-    /// f32, or int8: eight-bit weights for decoding, several times faster for a single row, other texts of the same quality
-    #[arg(long, value_parser = word::<DecodeWeights>, default_value = "f32")]
-    weights: DecodeWeights,
+    /// f32, or int8: products in eight bits, about twice as fast on a CPU, other texts of the same quality
+    #[arg(long, value_parser = word::<WeightFormat>, default_value = "f32")]
+    weights: WeightFormat,
     /// Longest sequence in tokens, prompt and instruction together, for --pairs [default: as in training]
     #[arg(long, value_name = "N")]
     max_length: Option<u32>,

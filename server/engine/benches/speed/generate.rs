@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use engine::Control;
 use engine::device::Device;
-use engine::generate::{DecodeWeights, GenerateConfig, GenerateEvent, GenerateRow, generate};
+use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, WeightFormat, generate};
 use serde_json::{Value, json};
 
 use super::{load, text};
@@ -29,7 +29,7 @@ pub struct Generate {
     new: usize,
     #[arg(long, default_value_t = 512)]
     max_prompt: usize,
-    /// Decode with weights in eight bits
+    /// In eight bits
     #[arg(long)]
     int8: bool,
 }
@@ -56,7 +56,7 @@ impl Generate {
             max_new_tokens: self.new,
             batch_size: self.batch,
             seed: 1,
-            weights: if self.int8 { DecodeWeights::Int8 } else { DecodeWeights::F32 },
+            weights: if self.int8 { WeightFormat::Int8 } else { WeightFormat::F32 },
         };
         let started = Instant::now();
         let mut first = BTreeMap::new();

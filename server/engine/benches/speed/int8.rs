@@ -1,4 +1,4 @@
-//! Mean negative log-likelihood of real texts with the weights as they are and as eight bits stand for them.
+//! Mean negative log-likelihood of real texts in f32 and in eight bits.
 
 use std::path::PathBuf;
 

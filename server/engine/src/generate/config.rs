@@ -16,16 +16,17 @@ pub struct GenerateConfig {
     /// Rows decoded together.
     pub batch_size: usize,
     pub seed: u64,
-    pub weights: DecodeWeights,
+    pub weights: WeightFormat,
 }
 
-/// The form of the weights that decoding reads for each token. Prompts are read with f32 in any case.
+/// The form of the weights that projections and the head are computed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DecodeWeights {
+pub enum WeightFormat {
     #[default]
     F32,
-    /// Eight bits in blocks of 32: a quarter of the bytes, which is what decoding few rows waits for. Other texts, equally good:
-    /// docs/PERFORMANCE.md has the figures. On flex with its fused kernels, for models whose widths are multiples of 32.
+    /// Eight bits in blocks of 32, and likewise the values that they are multiplied with: products of whole numbers, and a quarter of the
+    /// bytes. Other texts, equally good: docs/PERFORMANCE.md has the figures. On flex with its fused kernels, for models whose
+    /// widths are multiples of 32.
     Int8,
 }
 
@@ -39,7 +40,7 @@ impl GenerateConfig {
             max_new_tokens,
             batch_size: batch_size.max(1),
             seed: 0,
-            weights: DecodeWeights::F32,
+            weights: WeightFormat::F32,
         }
     }
 

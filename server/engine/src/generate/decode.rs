@@ -7,10 +7,10 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::sampler::Sampler;
-use super::{DecodeWeights, GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow};
+use super::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, WeightFormat};
 use crate::control::Control;
 use crate::model::BaseModel;
-use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Pass, Rows};
+use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Pass, Products};
 use crate::model::ops::{Rope, RowCache, attend_cached};
 use crate::tokenizer::TextStream;
 use crate::{Error, Result};
@@ -65,8 +65,8 @@ pub(crate) fn generate_with(
         }
     }
     let small = match config.weights {
-        DecodeWeights::F32 => None,
-        DecodeWeights::Int8 => Some(Int8Weights::of(llama).ok_or_else(|| {
+        WeightFormat::F32 => None,
+        WeightFormat::Int8 => Some(Int8Weights::of(llama).ok_or_else(|| {
             let limit = "f32 here: int8 needs the CPU's fused kernels and widths that are multiples of 32";
             Error::invalid("weights", "int8", limit)
         })?),
@@ -107,7 +107,7 @@ impl<'a> Decoder<'a> {
         let positions: Vec<usize> = (0..shared).collect();
         self.llama.hidden_at(
             &first[..shared],
-            &self.pass(&positions, Rows::Many),
+            &self.pass(&positions, self.many()),
             &mut |layer, q, k, v| attend_cached(&mut [&mut cache], layer, q, k, v, &[shared]),
             Some(&[shared - 1]),
         );
@@ -157,7 +157,7 @@ impl<'a> Decoder<'a> {
         let mut rows: Vec<&mut RowCache> = caches.iter_mut().collect();
         let hidden = self.llama.hidden_at(
             &ids,
-            &self.pass(&positions, Rows::Many),
+            &self.pass(&positions, self.many()),
             &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new),
             Some(&last),
         );
@@ -187,7 +187,7 @@ impl<'a> Decoder<'a> {
         let positions: Vec<usize> = active.iter().map(|row| row.cache.length()).collect();
         let new = vec![1; active.len()];
         let mut rows: Vec<&mut RowCache> = active.iter_mut().map(|row| &mut row.cache).collect();
-        let pass = self.pass(&positions, Rows::Few(self.small));
+        let pass = self.pass(&positions, self.few());
         let hidden =
             self.llama.hidden(&ids, &pass, &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new));
         for row in active.iter_mut() {
@@ -196,15 +196,25 @@ impl<'a> Decoder<'a> {
         self.write(active, hidden)
     }
 
-    fn pass<'b>(&self, positions: &[usize], rows: Rows<'b>) -> Pass<'b> {
+    /// For prompts.
+    fn many(&self) -> Products<'a> {
+        self.small.map_or(Products::Many, Products::Int8)
+    }
+
+    /// For one token of each row.
+    fn few(&self) -> Products<'a> {
+        self.small.map_or(Products::Few, Products::Int8)
+    }
+
+    fn pass<'b>(&self, positions: &[usize], products: Products<'b>) -> Pass<'b> {
         let config = &self.model.config;
         let rope = Rope::new(positions, config.head_dim, config.rope_theta, &self.llama.device);
-        Pass { rope, lora: None, dropout: DropoutSeed::OFF, rows }
+        Pass { rope, lora: None, dropout: DropoutSeed::OFF, products }
     }
 
     /// Draws each row's next token from its last hidden state, [rows, hidden]; rows that end leave.
     fn write(&mut self, rows: &mut Vec<Active<'a>>, hidden: Tensor<2>) -> Result<()> {
-        let logits = self.llama.few_logits(hidden, self.small).into_data();
+        let logits = self.llama.logits(hidden, self.few()).into_data();
         let mut logits: Vec<f32> = logits.try_to_vec().expect("the engine's float tensors are f32");
         let samplers: Vec<&mut Sampler> = rows.iter_mut().map(|row| &mut row.sampler).collect();
         let drawn: Vec<Option<u32>> = samplers

@@ -12,7 +12,7 @@ use crate::lora::Adapter;
 use crate::model::BaseModel;
 use crate::template::EncodedPrompt;
 
-pub use config::{DecodeWeights, GenerateConfig};
+pub use config::{GenerateConfig, WeightFormat};
 pub(crate) use decode::generate_with;
 
 /// One row to be written for. `index` names it in events and seeds its random stream.

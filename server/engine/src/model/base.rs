@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Tensor, TensorData};
 
-use super::llama::{DropoutSeed, Llama, LoraSet, Pass, Rows};
-use super::ops::{Rope, Segments, attention, linear, target_log_probs};
+use super::llama::{DropoutSeed, Int8Weights, Llama, LoraSet, Pass, Products};
+use super::ops::{Rope, Segments, attention, target_log_probs};
 use super::{LlamaConfig, LoadProgress, ModelFiles};
 use crate::device::Device;
 use crate::lora::Adapter;
@@ -78,35 +79,48 @@ impl BaseModel {
     }
 
     fn score_of(&self, llama: &Llama, ids: &[u32]) -> Result<f64> {
-        let hidden = self.hidden_of(llama, None, ids)?;
+        let hidden = self.hidden_of(llama, None, ids, Products::Many)?;
         let before = hidden.narrow(0, 0, ids.len() - 1);
         let log_probs = target_log_probs(&before, &llama.head, &ids[1..]);
         Ok(-log_probs.iter().map(|&value| f64::from(value)).sum::<f64>() / log_probs.len() as f64)
     }
 
-    /// As [`Self::score`] with the weights of decoding in eight bits; None where there is no such form.
+    /// As [`Self::score`], in eight bits as in generation; None where there is no such form.
     pub fn score_int8(&self, texts: &[Vec<u32>]) -> Result<Option<Vec<f64>>> {
-        let Some(rounded) = self.llama.rounded_to_int8() else { return Ok(None) };
-        texts.iter().map(|ids| self.score_of(&rounded, ids)).collect::<Result<_>>().map(Some)
+        let Some(small) = Int8Weights::of(&self.llama) else { return Ok(None) };
+        let score = |ids: &Vec<u32>| {
+            let before = self.hidden_of(&self.llama, None, ids, Products::Int8(&small))?.narrow(0, 0, ids.len() - 1);
+            let log_probs = log_softmax(self.llama.logits(before, Products::Int8(&small)), 1);
+            let targets: Vec<i64> = ids[1..].iter().map(|&id| i64::from(id)).collect();
+            let targets = Tensor::from_data(TensorData::new(targets, [ids.len() - 1, 1]), &self.llama.device);
+            Ok(-f64::from(log_probs.gather(1, targets).mean().into_scalar::<f32>()))
+        };
+        texts.iter().map(score).collect::<Result<_>>().map(Some)
     }
 
     fn logits_of(&self, llama: &Llama, lora: Option<&LoraSet>, ids: &[u32], last: usize) -> Result<Vec<Vec<f32>>> {
         if last == 0 || last > ids.len() {
             return Err(Error::invalid("last", last, format!("1 to the {} tokens of the sequence", ids.len())));
         }
-        let hidden = self.hidden_of(llama, lora, ids)?.narrow(0, ids.len() - last, last);
-        let logits: Vec<f32> =
-            linear(hidden, &llama.head, None).into_data().try_to_vec().expect("the engine's float tensors are f32");
+        let hidden = self.hidden_of(llama, lora, ids, Products::Many)?.narrow(0, ids.len() - last, last);
+        let logits = llama.logits(hidden, Products::Many).into_data();
+        let logits: Vec<f32> = logits.try_to_vec().expect("the engine's float tensors are f32");
         Ok(logits.chunks(self.config.vocab_size).map(<[f32]>::to_vec).collect())
     }
 
     /// [tokens, hidden]
-    fn hidden_of(&self, llama: &Llama, lora: Option<&LoraSet>, ids: &[u32]) -> Result<Tensor<2>> {
+    fn hidden_of(
+        &self,
+        llama: &Llama,
+        lora: Option<&LoraSet>,
+        ids: &[u32],
+        products: Products<'_>,
+    ) -> Result<Tensor<2>> {
         self.check_ids(ids)?;
         let config = &self.config;
         let positions: Vec<usize> = (0..ids.len()).collect();
         let rope = Rope::new(&positions, config.head_dim, config.rope_theta, &llama.device);
-        let pass = Pass { rope, lora, dropout: DropoutSeed::OFF, rows: Rows::Many };
+        let pass = Pass { rope, lora, dropout: DropoutSeed::OFF, products };
         let segments = Segments::new(
             &[ids.len()],
             config.num_attention_heads,

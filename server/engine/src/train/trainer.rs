@@ -14,7 +14,7 @@ use super::{Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome};
 use crate::control::{Control, Stop};
 use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with};
 use crate::lora::{Adapter, Lock, fresh, read_factors};
-use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Rows};
+use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Products};
 use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
 use crate::random::{Purpose, derive};
 use crate::{Error, Result};
@@ -233,7 +233,7 @@ impl<'a> Trainer<'a> {
         let all = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
         let last = all.with_queries(packed.queries.clone(), device);
         let segments = LayerSegments { all, last, layers: config.num_hidden_layers };
-        (Pass { rope, lora: Some(&self.set), dropout, rows: Rows::Many }, segments)
+        (Pass { rope, lora: Some(&self.set), dropout, products: Products::Many }, segments)
     }
 
     fn update(&mut self, step: u32, sums: &StepSums, clock: Instant) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::generate::{DecodeWeights, GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, generate};
+use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, WeightFormat, generate};
 use engine::model::BaseModel;
 use engine::{Control, Stop};
 
@@ -30,7 +30,7 @@ fn sampled(batch_size: usize, seed: u64) -> GenerateConfig {
         max_new_tokens: 40,
         batch_size,
         seed,
-        weights: DecodeWeights::F32,
+        weights: WeightFormat::F32,
     }
 }
 
@@ -133,7 +133,7 @@ fn what_does_not_fit_into_the_models_context_is_refused_with_the_limit() {
 fn weights_in_eight_bits_write_texts_that_do_not_depend_on_the_batch_and_are_refused_where_they_do_not_fit() {
     let model = tiny();
     let rows = rows(&model);
-    let int8 = |batch_size| GenerateConfig { weights: DecodeWeights::Int8, ..sampled(batch_size, 5) };
+    let int8 = |batch_size| GenerateConfig { weights: WeightFormat::Int8, ..sampled(batch_size, 5) };
     if model.device.spec() != "flex" {
         return;
     }
@@ -144,7 +144,7 @@ fn weights_in_eight_bits_write_texts_that_do_not_depend_on_the_batch_and_are_ref
     // Its feed-forward width, 172, is not a multiple of 32.
     let Some(folder) = shared("models/stories260k") else { return };
     let stories = load(&folder);
-    let config = GenerateConfig { weights: DecodeWeights::Int8, ..GenerateConfig::greedy(4, 1) };
+    let config = GenerateConfig { weights: WeightFormat::Int8, ..GenerateConfig::greedy(4, 1) };
     let error = generate(&stories, None, &[row(0, &[1])], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().starts_with("weights"), "{error}");
 }

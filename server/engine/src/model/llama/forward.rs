@@ -12,17 +12,19 @@ pub(crate) struct Pass<'a> {
     pub(crate) rope: Rope,
     pub(crate) lora: Option<&'a LoraSet>,
     pub(crate) dropout: DropoutSeed,
-    pub(crate) rows: Rows<'a>,
+    pub(crate) products: Products<'a>,
 }
 
-/// How many tokens a pass takes, which decides by which kernels its products are made. Told by the caller, not counted: a row's
-/// result then does not depend on how many others are beside it.
+/// By which kernels a pass makes its products. Told by the caller, not by the number of tokens: a row's result then does not
+/// depend on how many others are beside it.
 #[derive(Clone, Copy)]
-pub(crate) enum Rows<'a> {
-    /// Whole sequences.
+pub(crate) enum Products<'a> {
+    /// For whole sequences.
     Many,
-    /// One token of each row, with the weights in eight bits where they are given.
-    Few(Option<&'a Int8Weights>),
+    /// For one token of each row.
+    Few,
+    /// For either, with these weights.
+    Int8(&'a Int8Weights),
 }
 
 /// The dropout of one forward pass; each projection derives its own.
@@ -186,11 +188,11 @@ impl Llama {
         pass: &Pass<'_>,
     ) -> Tensor<2> {
         let weight = self.layers[index].weight(projection);
-        match (pass.lora_on(index, projection), pass.rows) {
+        match (pass.lora_on(index, projection), pass.products) {
             (Some(lora), _) => lora.add(linear(x.clone(), weight, into), x),
-            (None, Rows::Many) => linear(x, weight, into),
-            (None, Rows::Few(None)) => few_linear(x, weight, into),
-            (None, Rows::Few(Some(small))) => int8_linear(x, small.projection(index, projection), into),
+            (None, Products::Many) => linear(x, weight, into),
+            (None, Products::Few) => few_linear(x, weight, into),
+            (None, Products::Int8(small)) => int8_linear(x, small.projection(index, projection), into),
         }
     }
 }

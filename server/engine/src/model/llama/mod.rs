@@ -7,5 +7,5 @@ mod forward;
 mod weights;
 
 pub(crate) use backward::Gradients;
-pub(crate) use forward::{DropoutSeed, Pass, Rows};
+pub(crate) use forward::{DropoutSeed, Pass, Products};
 pub(crate) use weights::{Int8Weights, Llama, LoraSet};

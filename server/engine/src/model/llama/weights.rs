@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::super::ops::{Factors, Int8Matrix, few_linear, int8_linear};
+use super::super::ops::{Factors, Int8Matrix, few_linear, int8_linear, linear};
+use super::Products;
 use crate::Result;
 use crate::lora::Projection;
 use crate::model::{LlamaConfig, LoadProgress, ModelFiles};
@@ -44,7 +45,7 @@ pub(crate) struct LoraSet {
     pub(crate) factors: BTreeMap<(usize, Projection), Factors>,
 }
 
-/// The projections and the head in eight bits, for decoding: it reads every weight for each token.
+/// The projections and the head in eight bits.
 pub(crate) struct Int8Weights {
     /// In the order of [`Projection::ALL`].
     layers: Vec<Vec<Int8Matrix>>,
@@ -65,11 +66,12 @@ impl Int8Weights {
 }
 
 impl Llama {
-    /// Logits of a decoding step: hidden [rows, hidden] -> [rows, vocabulary].
-    pub(crate) fn few_logits(&self, hidden: Tensor<2>, small: Option<&Int8Weights>) -> Tensor<2> {
-        match small {
-            Some(small) => int8_linear(hidden, &small.head, None),
-            None => few_linear(hidden, &self.head, None),
+    /// hidden [rows, hidden] -> [rows, vocabulary].
+    pub(crate) fn logits(&self, hidden: Tensor<2>, products: Products<'_>) -> Tensor<2> {
+        match products {
+            Products::Many => linear(hidden, &self.head, None),
+            Products::Few => few_linear(hidden, &self.head, None),
+            Products::Int8(small) => int8_linear(hidden, &small.head, None),
         }
     }
 
@@ -113,17 +115,6 @@ impl Llama {
             matrix(read("lm_head.weight", &vocabulary)?, vocabulary)
         };
         Ok(Self { config, embedding, layers, norm, head, device: device.clone() })
-    }
-
-    /// The same model with every weight that decoding reads as its eight bits stand for it; None where there is no such form.
-    pub(crate) fn rounded_to_int8(&self) -> Option<Self> {
-        let small = Int8Weights::of(self)?;
-        let mut rounded = self.clone();
-        for (layer, small) in rounded.layers.iter_mut().zip(&small.layers) {
-            layer.projections.iter_mut().zip(small).for_each(|(weight, small)| *weight = small.widened(&self.device));
-        }
-        rounded.head = small.head.widened(&self.device);
-        Some(rounded)
     }
 
     /// The same model with `W + scale * B A` in place of each adapted W.

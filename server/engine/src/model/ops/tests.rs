@@ -289,7 +289,9 @@ fn fused_attention_equals_the_composition_over_odd_shapes() {
 
 #[test]
 fn a_product_of_few_rows_equals_the_general_one_and_does_not_depend_on_its_neighbours() {
-    for (rows, columns, out) in [(1, 3, 1), (1, 64, 7), (5, 32, 65), (8, 576, 129), (16, 96, 64), (41, 64, 33)] {
+    for (rows, columns, out) in
+        [(1, 3, 1), (1, 64, 7), (5, 32, 65), (8, 576, 129), (16, 96, 64), (41, 64, 33), (130, 64, 33)]
+    {
         let (x, weight) = (random([rows, columns], 1), random([out, columns], 2));
         let general = x.clone().matmul(weight.clone().transpose());
         let few = few_linear(x.clone(), &weight, None);

@@ -9,7 +9,7 @@ use burn::tensor::TensorData;
 use super::super::Dropout;
 use super::super::attention::Place;
 use super::cache::{self, LayerCache};
-use super::int8::Int8Matrix;
+use super::int8::{self, Int8Matrix};
 use super::{attention, elementwise, head, linear, thin};
 
 #[backend_extension(Flex)]
@@ -189,8 +189,7 @@ impl CpuKernels for Flex {
 
     fn few_linear_kernel(x: Primitive, weight: Primitive) -> Primitive {
         let (x, weight) = (Matrix::new(x), Matrix::new(weight));
-        let weights = thin::Weights::F32(weight.values(), weight.columns());
-        tensor(thin::linear(x.values(), weights), [x.rows(), weight.rows()])
+        tensor(thin::linear(x.values(), weight.values(), weight.columns()), [x.rows(), weight.rows()])
     }
 
     fn int8_kernel(weight: Primitive, made: Arc<OnceLock<Arc<Int8Matrix>>>) -> Primitive {
@@ -201,7 +200,7 @@ impl CpuKernels for Flex {
 
     fn int8_linear_kernel(x: Primitive, weight: Arc<Int8Matrix>) -> Primitive {
         let x = Matrix::new(x);
-        tensor(thin::linear(x.values(), thin::Weights::Int8(&weight)), [x.rows(), weight.out()])
+        tensor(int8::linear(x.values(), &weight), [x.rows(), weight.out()])
     }
 
     fn linear_sum_kernel(into: Primitive, x: Primitive, weight: Primitive, back: bool) -> Primitive {

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::Lora;
 use super::attention::Place;
@@ -101,13 +101,9 @@ impl Int8Matrix {
         let _ = Dispatch::int8_kernel(weight.clone().into_dispatch(), Arc::clone(&made));
         made.get().cloned().map(Self)
     }
-
-    /// What it stands for: [out, columns].
-    pub(crate) fn widened(&self, device: &Device) -> Tensor<2> {
-        Tensor::from_data(TensorData::new(self.0.widened(), [self.0.out(), self.0.columns()]), device)
-    }
 }
 
+/// x Wᵀ in eight bits.
 pub(super) fn int8_linear(x: Tensor<2>, weight: &Int8Matrix) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::int8_linear_kernel(x.into_dispatch(), weight.0.clone()))
 }

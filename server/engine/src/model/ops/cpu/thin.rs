@@ -4,40 +4,23 @@
 
 use rayon::prelude::*;
 
-use super::int8::{Int8Matrix, PANEL};
 use super::simd::vectorised;
 use super::tile::{Left, Right, rows_by};
 
-/// Rows of W of one task: of whole tiles and panels.
+/// Rows of W of one task: of whole tiles.
 const TASK: usize = 96;
 /// From so many values on, threads share the turning of the output.
 const MANY: usize = 1 << 16;
 
-/// W: [out, columns].
-#[derive(Clone, Copy)]
-pub(super) enum Weights<'a> {
-    F32(&'a [f32], usize),
-    Int8(&'a Int8Matrix),
-}
-
-impl Weights<'_> {
-    fn shape(&self) -> (usize, usize) {
-        match self {
-            Self::F32(values, columns) => (values.len() / columns, *columns),
-            Self::Int8(matrix) => (matrix.out(), matrix.columns()),
-        }
-    }
-}
-
-/// x: [rows, columns] -> [rows, out].
-pub(super) fn linear(x: &[f32], weights: Weights<'_>) -> Vec<f32> {
-    let (out, columns) = weights.shape();
+/// x: [rows, columns], weights: [out, columns] -> [rows, out].
+pub(super) fn linear(x: &[f32], weights: &[f32], columns: usize) -> Vec<f32> {
+    let out = weights.len() / columns;
     let rows = x.len() / columns;
     // Transposed while it is made, so that each task owns a piece: [out, rows].
     let mut turned = vec![0.0; rows * out];
     match rows {
-        0..=8 => fill::<12, 8, 8>(x, weights, &mut turned, rows),
-        _ => fill::<6, 4, 16>(x, weights, &mut turned, rows),
+        0..=8 => fill::<12, 8>(x, weights, columns, &mut turned),
+        _ => fill::<6, 16>(x, weights, columns, &mut turned),
     }
     if rows == 1 {
         return turned;
@@ -56,41 +39,20 @@ pub(super) fn linear(x: &[f32], weights: Weights<'_>) -> Vec<f32> {
     y
 }
 
-/// N rows of x side by side; M rows of W at a time, or MP of a panel.
-fn fill<const M: usize, const MP: usize, const N: usize>(x: &[f32], weights: Weights<'_>, y: &mut [f32], rows: usize) {
-    let (_, columns) = weights.shape();
+/// N rows of x side by side, M rows of W at a time; y: [out, rows].
+fn fill<const M: usize, const N: usize>(x: &[f32], weights: &[f32], columns: usize, y: &mut [f32]) {
+    let rows = x.len() / columns;
     let strips: Vec<Vec<f32>> = x.chunks(N * columns).map(|x| side_by_side::<N>(x, columns)).collect();
-    y.par_chunks_mut(TASK * rows).enumerate().for_each_init(Vec::new, |panel, (task, y)| {
-        let (first, count) = (task * TASK, y.len() / rows);
+    y.par_chunks_mut(TASK * rows).zip(weights.par_chunks(TASK * columns)).for_each(|(y, weights)| {
         vectorised(
             #[inline(always)]
-            |fused| match weights {
-                Weights::F32(values, _) => {
-                    let left = Left { values: &values[first * columns..], row: columns, step: 1 };
-                    for (strip, x) in strips.iter().enumerate() {
-                        let right = Right { values: x, row: N };
-                        rows_by::<M, N>(fused, (count, columns), left, right, |out, sums| {
-                            put(sums, strip * N, &mut y[out * rows..(out + 1) * rows]);
-                        });
-                    }
-                }
-                Weights::Int8(matrix) => {
-                    for (number, y) in y.chunks_mut(PANEL * rows).enumerate() {
-                        let number = first / PANEL + number;
-                        if rows == 1 {
-                            y.copy_from_slice(&matrix.dots(fused, x, number)[..y.len()]);
-                            continue;
-                        }
-                        panel.resize(columns, [0.0; PANEL]);
-                        matrix.widen(fused, number, panel);
-                        let left = Left { values: panel.as_flattened(), row: 1, step: PANEL };
-                        for (strip, x) in strips.iter().enumerate() {
-                            let right = Right { values: x, row: N };
-                            rows_by::<MP, N>(fused, (y.len() / rows, columns), left, right, |out, sums| {
-                                put(sums, strip * N, &mut y[out * rows..(out + 1) * rows]);
-                            });
-                        }
-                    }
+            |fused| {
+                let left = Left { values: weights, row: columns, step: 1 };
+                for (strip, x) in strips.iter().enumerate() {
+                    let right = Right { values: x, row: N };
+                    rows_by::<M, N>(fused, (y.len() / rows, columns), left, right, |out, sums| {
+                        put(sums, strip * N, &mut y[out * rows..(out + 1) * rows]);
+                    });
                 }
             },
         );

@@ -1,0 +1,258 @@
+//! Products in eight bits: frozen weights and the values that they are multiplied with, both in blocks of 32 along a row that share
+//! a scale, `w = scale * q`. A block's products are added up in whole numbers, for which processors have instructions of several
+//! times the rate of f32, and a weight takes a quarter of f32's bytes; docs/PERFORMANCE.md says what it costs in quality.
+//!
+//! Weights lie in panels of [`PANEL`] rows, four columns at a time, as those instructions take them. A result depends on its row and its
+//! weights alone: however many rows there are, each sum goes block by block in the order of the columns.
+
+mod tile;
+
+use rayon::prelude::*;
+
+use super::simd::vectorised;
+use tile::{Level, Panel, tile};
+
+/// Values that share a scale.
+pub(crate) const BLOCK: usize = 32;
+/// Rows of W that lie side by side.
+const PANEL: usize = 32;
+/// Columns whose products one instruction adds up.
+const GROUP: usize = 4;
+const GROUPS: usize = BLOCK / GROUP;
+/// From so many rows of x on, threads take rows; of fewer, panels.
+const MANY: usize = 64;
+/// Rows of x of one task: few enough that they stay in the cache while panel after panel goes by.
+const TASK_ROWS: usize = 96;
+/// Panels of one task with few rows.
+const TASK_PANELS: usize = 3;
+
+/// Four columns of a panel's rows.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Group([[i8; GROUP]; PANEL]);
+
+/// Frozen weights: [out, columns].
+pub(crate) struct Int8Matrix {
+    /// [panels, columns / GROUP]; rows that only fill the last panel are 0.
+    values: Vec<Group>,
+    /// bf16, the upper half of an f32: [panels, columns / BLOCK].
+    scales: Vec<[u16; PANEL]>,
+    out: usize,
+    columns: usize,
+}
+
+impl Int8Matrix {
+    /// `columns` is a multiple of [`BLOCK`].
+    pub(super) fn new(weight: &[f32], columns: usize) -> Self {
+        let out = weight.len() / columns;
+        let panels = out.div_ceil(PANEL);
+        let mut values = vec![Group([[0; GROUP]; PANEL]); panels * columns / GROUP];
+        let mut scales = vec![[0_u16; PANEL]; panels * columns / BLOCK];
+        let rows = weight.par_chunks(PANEL * columns);
+        let places = values.par_chunks_mut(columns / GROUP).zip(scales.par_chunks_mut(columns / BLOCK));
+        rows.zip(places).for_each(|(rows, (values, scales))| {
+            vectorised(
+                #[inline(always)]
+                |_| {
+                    for (lane, row) in rows.chunks_exact(columns).enumerate() {
+                        let places = values.chunks_exact_mut(GROUPS).zip(&mut *scales);
+                        for (weights, (values, scales)) in row.as_chunks::<BLOCK>().0.iter().zip(places) {
+                            // Rounded up, so that the largest stays within 127.
+                            scales[lane] = ((largest(weights) / 127.0).to_bits().saturating_add(0xffff) >> 16) as u16;
+                            let narrowed = narrow(weights, widened(scales[lane]));
+                            for (values, narrowed) in values.iter_mut().zip(narrowed.as_chunks::<GROUP>().0) {
+                                values.0[lane] = *narrowed;
+                            }
+                        }
+                    }
+                },
+            );
+        });
+        Self { values, scales, out, columns }
+    }
+
+    pub(super) fn out(&self) -> usize {
+        self.out
+    }
+
+    fn panel(&self, panel: usize) -> Panel<'_> {
+        let (groups, blocks) = (self.columns / GROUP, self.columns / BLOCK);
+        Panel {
+            values: self.values[panel * groups..][..groups].as_chunks().0,
+            scales: &self.scales[panel * blocks..][..blocks],
+        }
+    }
+}
+
+/// Rows of x: [rows, columns].
+struct Int8Rows {
+    /// [rows, columns / BLOCK] of each.
+    values: Vec<[i8; BLOCK]>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+    blocks: usize,
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    values: &'a [[i8; BLOCK]],
+    scales: &'a [f32],
+    /// Of a block's values.
+    sums: &'a [i32],
+}
+
+impl Int8Rows {
+    fn new(x: &[f32], columns: usize) -> Self {
+        let x = x.as_chunks::<BLOCK>().0;
+        let mut rows = Self {
+            values: vec![[0; BLOCK]; x.len()],
+            scales: vec![0.0; x.len()],
+            sums: vec![0; x.len()],
+            blocks: columns / BLOCK,
+        };
+        // Blocks of about one task of rows: a row alone is not worth another thread.
+        let (values, scales) = (rows.values.par_chunks_mut(512), rows.scales.par_chunks_mut(512));
+        values.zip(scales).zip(rows.sums.par_chunks_mut(512)).zip(x.par_chunks(512)).for_each(
+            |(((values, scales), sums), x)| {
+                vectorised(
+                    #[inline(always)]
+                    |_| {
+                        for (((values, scale), sum), x) in values.iter_mut().zip(scales).zip(sums).zip(x) {
+                            *scale = largest(x) / 127.0;
+                            *values = narrow(x, *scale);
+                            *sum = values.iter().map(|value| i32::from(*value)).sum();
+                        }
+                    },
+                );
+            },
+        );
+        rows
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        let place = row * self.blocks..(row + 1) * self.blocks;
+        Row { values: &self.values[place.clone()], scales: &self.scales[place.clone()], sums: &self.sums[place] }
+    }
+}
+
+/// x Wᵀ; x: [rows, columns] -> [rows, out].
+pub(super) fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
+    let (columns, out) = (weight.columns, weight.out);
+    let count = x.len() / columns;
+    let x = Int8Rows::new(x, columns);
+    if count >= MANY {
+        let mut y = vec![0.0; count * out];
+        y.par_chunks_mut(TASK_ROWS * out).enumerate().for_each(|(task, y)| {
+            for panel in 0..out.div_ceil(PANEL) {
+                let (first, width) = (panel * PANEL, PANEL.min(out - panel * PANEL));
+                sums(weight.panel(panel), &x, task * TASK_ROWS, y.len() / out, |row, sums| {
+                    y[row * out + first..][..width].copy_from_slice(&sums[..width]);
+                });
+            }
+        });
+        return y;
+    }
+    // Panel by panel while it is made, so that each task owns a piece: [panels, rows, PANEL].
+    let mut panels = vec![[0.0; PANEL]; out.div_ceil(PANEL) * count];
+    panels.par_chunks_mut(TASK_PANELS * count).enumerate().for_each(|(task, panels)| {
+        for (panel, y) in panels.chunks_exact_mut(count).enumerate() {
+            sums(weight.panel(task * TASK_PANELS + panel), &x, 0, count, |row, sums| y[row] = *sums);
+        }
+    });
+    let mut y = vec![0.0; count * out];
+    for (row, y) in y.chunks_exact_mut(out).enumerate() {
+        for (panel, y) in y.chunks_mut(PANEL).enumerate() {
+            y.copy_from_slice(&panels[panel * count + row][..y.len()]);
+        }
+    }
+    y
+}
+
+/// Gives the products of `count` rows, from `first` on, with a panel to `take`.
+fn sums(panel: Panel<'_>, x: &Int8Rows, first: usize, count: usize, mut take: impl FnMut(usize, &[f32; PANEL])) {
+    let level = Level::here();
+    let mut done = 0;
+    macro_rules! take_rows {
+        ($rows:expr) => {
+            while count - done >= $rows {
+                let rows: [Row<'_>; $rows] = std::array::from_fn(|row| x.row(first + done + row));
+                for (row, sums) in tile(level, panel, &rows).iter().enumerate() {
+                    take(done + row, sums);
+                }
+                done += $rows;
+            }
+        };
+    }
+    take_rows!(6);
+    take_rows!(4);
+    take_rows!(2);
+    take_rows!(1);
+}
+
+/// The largest size among them; NaN and infinity count as the largest, so that neither is lost.
+#[inline(always)]
+fn largest(values: &[f32; BLOCK]) -> f32 {
+    let size = |value: f32| value.to_bits() & 0x7fff_ffff;
+    f32::from_bits(values.iter().fold(0, |largest, value| largest.max(size(*value))))
+}
+
+#[inline(always)]
+fn narrow(values: &[f32; BLOCK], scale: f32) -> [i8; BLOCK] {
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    // Adding 1.5 * 2^23 rounds to a whole number, which then stands in the lowest bits.
+    values.map(|value| (value * inverse + 12_582_912.0).to_bits() as i8)
+}
+
+#[inline(always)]
+fn widened(scale: u16) -> f32 {
+    f32::from_bits(u32::from(scale) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(size: usize) -> Vec<f32> {
+        (0..size).map(|i| ((i * 37 % 101) as f32 - 50.0) * 10_f32.powi((i / 640 % 4) as i32 - 2)).collect()
+    }
+
+    #[test]
+    fn a_value_is_off_by_half_a_step_of_its_block_at_most() {
+        for block in values(80 * BLOCK).as_chunks::<BLOCK>().0 {
+            let scale = largest(block) / 127.0;
+            for (value, narrowed) in block.iter().zip(narrow(block, scale)) {
+                let found = f32::from(narrowed) * scale;
+                assert!((value - found).abs() <= scale * 0.5001, "{value} became {found} in steps of {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_is_near_the_one_in_f64_and_zeros_give_zero() {
+        let (out, columns) = (70, 96);
+        let (weight, x) = (values(out * columns), values(7 * columns));
+        let found = linear(&x, &Int8Matrix::new(&weight, columns));
+        for (row, found) in x.chunks(columns).zip(found.chunks(out)) {
+            for (weight, found) in weight.chunks(columns).zip(found) {
+                let products = || row.iter().zip(weight).map(|(x, w)| f64::from(*x) * f64::from(*w));
+                let (expected, size) = (products().sum::<f64>(), products().map(f64::abs).sum::<f64>());
+                assert!((f64::from(*found) - expected).abs() <= size * 0.02, "{found} for {expected}");
+            }
+        }
+        assert_eq!(linear(&[0.0; 64], &Int8Matrix::new(&values(3 * 32), 32)), [0.0; 6]);
+        assert_eq!(linear(&values(64), &Int8Matrix::new(&[0.0; 96], 32)), [0.0; 6]);
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so_in_its_row() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = values(70 * 32);
+            x[40] = bad;
+            let y = linear(&x, &Int8Matrix::new(&values(5 * 32), 32));
+            let finite = |y: &[f32]| y.iter().all(|y| y.is_finite());
+            assert!(y[5..10].iter().all(|y| !y.is_finite()), "{bad} was lost: {:?}", &y[5..10]);
+            assert!(finite(&y[..5]) && finite(&y[10..]));
+        }
+    }
+}
