@@ -1,26 +1,249 @@
-//! Compiles a kernel twice, for today's x86 vectors (AVX2 and FMA) and for what every machine of the target has, and picks
-//! at run time. On other architectures the target's own vectors are what there is.
+//! Compiles a kernel for each set of vectors (AVX-512; AVX2 and FMA; what every machine of the target has) and picks at run time. On
+//! other architectures the target's own vectors are what there is.
 
-/// Runs `work`, which must be `#[inline(always)]`; its argument says whether a fused multiply-add is one instruction here.
-#[inline(always)]
-#[expect(unsafe_code, reason = "a function with target features may only be called where they were found")]
-pub(super) fn vectorised<R>(work: impl FnOnce(bool) -> R) -> R {
+/// The vectors that a kernel is compiled for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Level {
     #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma")]
-        fn run<R>(work: impl FnOnce(bool) -> R) -> R {
-            work(true)
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: both features were found on this machine.
-            return unsafe { run(work) };
-        }
-    }
-    work(cfg!(target_arch = "aarch64"))
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
 }
 
-/// `a * b + c`, fused where that is one instruction; elsewhere a fused one would be a call into libm.
+impl Level {
+    /// Whether a fused multiply-add is one instruction; elsewhere it would be a call into libm.
+    #[inline(always)]
+    fn is_fused(self) -> bool {
+        match self {
+            Self::Plain => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            _ => true,
+        }
+    }
+}
+
+/// Runs `work`, which must be `#[inline(always)]`; it is told what it is compiled for.
 #[inline(always)]
-pub(super) fn multiply_add(fused: bool, a: f32, b: f32, c: f32) -> f32 {
-    if fused { a.mul_add(b, c) } else { a * b + c }
+#[expect(unsafe_code, reason = "a function with target features may only be called where they were found")]
+pub(super) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn avx512<R>(work: impl FnOnce(Level) -> R) -> R {
+            work(Level::Avx512)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(work: impl FnOnce(Level) -> R) -> R {
+            work(Level::Avx2)
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                // SAFETY: all of its features were found on this machine.
+                return unsafe { avx512(work) };
+            }
+            // SAFETY: as above.
+            return unsafe { avx2(work) };
+        }
+    }
+    work(Level::Plain)
+}
+
+/// `a * b + c`
+#[inline(always)]
+pub(super) fn multiply_add(level: Level, a: f32, b: f32, c: f32) -> f32 {
+    if level.is_fused() { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `into[j, i] = scale * from[i, j]` of a matrix [rows, columns]; both come with the distance from one row to the next.
+#[inline(always)]
+pub(super) fn transpose(
+    level: Level,
+    (from, from_row): (&[f32], usize),
+    (rows, columns): (usize, usize),
+    scale: f32,
+    (into, into_row): (&mut [f32], usize),
+) {
+    const SIDE: usize = 8;
+    let (whole_rows, whole_columns) = (rows - rows % SIDE, columns - columns % SIDE);
+    for row in (0..whole_rows).step_by(SIDE) {
+        for column in (0..whole_columns).step_by(SIDE) {
+            let square = std::array::from_fn(|i| {
+                from[(row + i) * from_row + column..].first_chunk().expect("whole squares have whole rows")
+            });
+            for (j, values) in transposed(level, square, scale).into_iter().enumerate() {
+                into[(column + j) * into_row + row..][..SIDE].copy_from_slice(&values);
+            }
+        }
+    }
+    for row in 0..rows {
+        let first = if row < whole_rows { whole_columns } else { 0 };
+        for column in first..columns {
+            into[column * into_row + row] = scale * from[row * from_row + column];
+        }
+    }
+}
+
+#[inline(always)]
+fn transposed(level: Level, square: [&[f32; 8]; 8], scale: f32) -> [[f32; 8]; 8] {
+    match level {
+        Level::Plain => std::array::from_fn(|j| std::array::from_fn(|i| scale * square[i][j])),
+        #[cfg(target_arch = "x86_64")]
+        _ => x86::transposed(square, scale),
+    }
+}
+
+/// Values side by side in a register, for loops that a compiler would not vectorise as they are meant. To be used only where
+/// [`vectorised`] has said that the machine has it.
+pub(super) trait Vector: Copy {
+    const LANES: usize;
+
+    fn splat(value: f32) -> Self;
+
+    /// The first [`Self::LANES`] of `values`.
+    fn load(values: &[f32]) -> Self;
+
+    fn store(self, values: &mut [f32]);
+
+    /// `self + a * b`
+    fn plus_product(self, a: Self, b: Self) -> Self;
+}
+
+/// Eight values, by whatever the target has.
+#[derive(Clone, Copy)]
+pub(super) struct Plain([f32; 8]);
+
+impl Vector for Plain {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+
+    #[inline(always)]
+    fn load(values: &[f32]) -> Self {
+        Self(*values.first_chunk().expect("a whole vector"))
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        *values.first_chunk_mut().expect("a whole vector") = self.0;
+    }
+
+    #[inline(always)]
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|lane| multiply_add(Level::Plain, a.0[lane], b.0[lane], self.0[lane])))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Vector;
+
+    macro_rules! vector {
+        ($type:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fmadd:ident) => {
+            // Whoever asks has been told by `vectorised` that the machine has these instructions; the lengths are checked.
+            #[expect(unsafe_code, reason = "the instructions are behind unsafe functions")]
+            impl Vector for $type {
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(value: f32) -> Self {
+                    // SAFETY: the instruction is here.
+                    unsafe { $splat(value) }
+                }
+
+                #[inline(always)]
+                fn load(values: &[f32]) -> Self {
+                    assert!(values.len() >= $lanes);
+                    // SAFETY: the instruction and the values are here.
+                    unsafe { $load(values.as_ptr()) }
+                }
+
+                #[inline(always)]
+                fn store(self, values: &mut [f32]) {
+                    assert!(values.len() >= $lanes);
+                    // SAFETY: the instruction and the room are here.
+                    unsafe { $store(values.as_mut_ptr(), self) }
+                }
+
+                #[inline(always)]
+                fn plus_product(self, a: Self, b: Self) -> Self {
+                    // SAFETY: the instruction is here.
+                    unsafe { $fmadd(a, b, self) }
+                }
+            }
+        };
+    }
+
+    /// Where the machine has AVX2.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the instructions are behind unsafe functions")]
+    pub(super) fn transposed(square: [&[f32; 8]; 8], scale: f32) -> [[f32; 8]; 8] {
+        let mut out = [[0.0; 8]; 8];
+        // Loops, since a closure around an instruction may be compiled by itself, for a machine that does not have it.
+        // SAFETY: the instructions are here, and a row is eight values.
+        unsafe {
+            let scale = _mm256_set1_ps(scale);
+            let mut rows = [scale; 8];
+            for i in 0..8 {
+                rows[i] = _mm256_mul_ps(_mm256_loadu_ps(square[i].as_ptr()), scale);
+            }
+            // Pairs of rows, then fours, each within the halves of a vector; then the halves.
+            let mut pairs = [[scale; 2]; 4];
+            for i in 0..4 {
+                let (a, b) = (rows[2 * i], rows[2 * i + 1]);
+                pairs[i] = [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)];
+            }
+            let mut fours = [[scale; 4]; 2];
+            for i in 0..2 {
+                let (a, b) = (pairs[2 * i], pairs[2 * i + 1]);
+                fours[i] = [
+                    _mm256_shuffle_ps::<0x44>(a[0], b[0]),
+                    _mm256_shuffle_ps::<0xee>(a[0], b[0]),
+                    _mm256_shuffle_ps::<0x44>(a[1], b[1]),
+                    _mm256_shuffle_ps::<0xee>(a[1], b[1]),
+                ];
+            }
+            for j in 0..4 {
+                let (a, b) = (fours[0][j], fours[1][j]);
+                _mm256_storeu_ps(out[j].as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(out[j + 4].as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+        out
+    }
+
+    vector!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
+    vector!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_is_the_same_for_whole_squares_and_what_is_left_over() {
+        for (rows, columns) in [(8, 8), (16, 24), (13, 9), (3, 5), (64, 17)] {
+            let (from_row, into_row) = (columns + 3, rows + 2);
+            let from: Vec<f32> = (0..rows * from_row).map(|i| i as f32).collect();
+            let mut into = vec![-1.0; columns * into_row];
+            vectorised(
+                #[inline(always)]
+                |level| transpose(level, (&from, from_row), (rows, columns), 2.0, (&mut into, into_row)),
+            );
+            for (place, value) in into.iter().enumerate() {
+                let (column, row) = (place / into_row, place % into_row);
+                let expected = if row < rows { 2.0 * from[row * from_row + column] } else { -1.0 };
+                assert_eq!(*value, expected, "{rows} x {columns} at {row}, {column}");
+            }
+        }
+    }
 }

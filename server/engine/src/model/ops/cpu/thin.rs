@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::simd::vectorised;
-use super::tile::{Left, Right, rows_by};
+use super::tile::{Left, Right, rows};
 
 /// Rows of W of one task: of whole tiles.
 const TASK: usize = 96;
@@ -18,9 +18,10 @@ pub(super) fn linear(x: &[f32], weights: &[f32], columns: usize) -> Vec<f32> {
     let rows = x.len() / columns;
     // Transposed while it is made, so that each task owns a piece: [out, rows].
     let mut turned = vec![0.0; rows * out];
-    match rows {
-        0..=8 => fill::<12, 8>(x, weights, columns, &mut turned),
-        _ => fill::<6, 16>(x, weights, columns, &mut turned),
+    if rows <= 8 {
+        fill::<8>(x, weights, columns, &mut turned);
+    } else {
+        fill::<16>(x, weights, columns, &mut turned);
     }
     if rows == 1 {
         return turned;
@@ -39,19 +40,19 @@ pub(super) fn linear(x: &[f32], weights: &[f32], columns: usize) -> Vec<f32> {
     y
 }
 
-/// N rows of x side by side, M rows of W at a time; y: [out, rows].
-fn fill<const M: usize, const N: usize>(x: &[f32], weights: &[f32], columns: usize, y: &mut [f32]) {
-    let rows = x.len() / columns;
+/// N rows of x side by side; y: [out, rows].
+fn fill<const N: usize>(x: &[f32], weights: &[f32], columns: usize, y: &mut [f32]) {
+    let count = x.len() / columns;
     let strips: Vec<Vec<f32>> = x.chunks(N * columns).map(|x| side_by_side::<N>(x, columns)).collect();
-    y.par_chunks_mut(TASK * rows).zip(weights.par_chunks(TASK * columns)).for_each(|(y, weights)| {
+    y.par_chunks_mut(TASK * count).zip(weights.par_chunks(TASK * columns)).for_each(|(y, weights)| {
         vectorised(
             #[inline(always)]
-            |fused| {
+            |level| {
                 let left = Left { values: weights, row: columns, step: 1 };
                 for (strip, x) in strips.iter().enumerate() {
                     let right = Right { values: x, row: N };
-                    rows_by::<M, N>(fused, (y.len() / rows, columns), left, right, |out, sums| {
-                        put(sums, strip * N, &mut y[out * rows..(out + 1) * rows]);
+                    rows::<N>(level, (y.len() / count, columns), left, right, |out, sums| {
+                        put(sums, strip * N, &mut y[out * count..(out + 1) * count]);
                     });
                 }
             },

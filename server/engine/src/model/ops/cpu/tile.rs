@@ -1,11 +1,13 @@
 //! A product's innermost piece, for kernels whose matrices are too small or lie too oddly for a general one: `M x N` sums that
 //! stay in registers, N of them side by side in vectors. Each sum is made in the order of k, whatever is beside it.
 
-use super::simd::multiply_add;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
 
-/// Columns of most tiles: two vectors of eight. With six rows their sums leave four registers for what is multiplied.
+use super::simd::{Level, Plain, Vector};
+
+/// Columns of most tiles: one vector of AVX-512, two of others.
 pub(super) const LANES: usize = 16;
-pub(super) const ROWS: usize = 6;
 
 /// Element (i, k) of the left factor lies at `i * row + k * step`; of the right, (k, j) at `k * row + j`, and all N columns exist.
 #[derive(Clone, Copy)]
@@ -21,10 +23,31 @@ pub(super) struct Right<'a> {
     pub(super) row: usize,
 }
 
-/// Gives each row of `left [m, k] right [k, N]` to `take`, in order, made M at a time.
+/// Gives each row of `left [m, k] right [k, N]` to `take`, in order; N is 8 or 16.
 #[inline(always)]
-pub(super) fn rows_by<const M: usize, const N: usize>(
-    fused: bool,
+pub(super) fn rows<const N: usize>(
+    level: Level,
+    sizes: (usize, usize),
+    left: Left<'_>,
+    right: Right<'_>,
+    take: impl FnMut(usize, &[f32; N]),
+) {
+    // As many rows at a time as leave registers for what is multiplied.
+    match (level, N) {
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx512, 16) => rows_by::<__m512, 16, 1, N>(sizes, left, right, take),
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx512 | Level::Avx2, 8) => rows_by::<__m256, 12, 1, N>(sizes, left, right, take),
+        #[cfg(target_arch = "x86_64")]
+        (Level::Avx512 | Level::Avx2, _) => rows_by::<__m256, 6, 2, N>(sizes, left, right, take),
+        (Level::Plain, 8) => rows_by::<Plain, 12, 1, N>(sizes, left, right, take),
+        (Level::Plain, _) => rows_by::<Plain, 6, 2, N>(sizes, left, right, take),
+    }
+}
+
+/// M rows at a time, of `VECTORS` vectors each: N columns.
+#[inline(always)]
+fn rows_by<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     (m, k): (usize, usize),
     left: Left<'_>,
     right: Right<'_>,
@@ -33,13 +56,14 @@ pub(super) fn rows_by<const M: usize, const N: usize>(
     if m == 0 || k == 0 {
         return;
     }
+    assert_eq!(N, VECTORS * V::LANES, "columns of whole vectors");
     assert!((m - 1) * left.row + (k - 1) * left.step < left.values.len());
     assert!((k - 1) * right.row + N <= right.values.len());
     let mut first = 0;
     macro_rules! take_rows {
         ($rows:expr) => {
             while m - first >= $rows {
-                for (offset, sums) in tile::<{ $rows }, N>(fused, k, first, left, right).iter().enumerate() {
+                for (offset, sums) in tile::<V, { $rows }, VECTORS, N>(k, first, left, right).iter().enumerate() {
                     take(first + offset, sums);
                 }
                 first += $rows;
@@ -52,41 +76,35 @@ pub(super) fn rows_by<const M: usize, const N: usize>(
     take_rows!(1);
 }
 
-/// [`rows_by`] for tiles of the usual size.
-#[inline(always)]
-pub(super) fn rows(
-    fused: bool,
-    sizes: (usize, usize),
-    left: Left<'_>,
-    right: Right<'_>,
-    take: impl FnMut(usize, &[f32; LANES]),
-) {
-    rows_by::<ROWS, LANES>(fused, sizes, left, right, take);
-}
-
 /// The caller has checked the bounds for rows `first..first + M` and all of k.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a check for each element would cost more than its product")]
-fn tile<const M: usize, const N: usize>(
-    fused: bool,
+fn tile<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     k: usize,
     first: usize,
     left: Left<'_>,
     right: Right<'_>,
 ) -> [[f32; N]; M] {
-    let mut sums = [[0.0_f32; N]; M];
+    let mut sums = [[V::splat(0.0); VECTORS]; M];
     let left_start = left.values.as_ptr().wrapping_add(first * left.row);
     let right_start = right.values.as_ptr();
     for step in 0..k {
         // SAFETY: `rows_by` has asserted that the last row and column of both factors lie within their slices.
-        let b: [f32; N] = unsafe { right_start.add(step * right.row).cast::<[f32; N]>().read_unaligned() };
+        let b = unsafe { &*right_start.add(step * right.row).cast::<[f32; N]>() };
+        let b: [V; VECTORS] = std::array::from_fn(|vector| V::load(&b[vector * V::LANES..]));
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above.
-            let a = unsafe { *left_start.add(i * left.row + step * left.step) };
-            for lane in 0..N {
-                sums[lane] = multiply_add(fused, a, b[lane], sums[lane]);
+            let a = V::splat(unsafe { *left_start.add(i * left.row + step * left.step) });
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = sum.plus_product(a, b);
             }
         }
     }
-    sums
+    let mut out = [[0.0; N]; M];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out.chunks_exact_mut(V::LANES).zip(sums) {
+            sum.store(out);
+        }
+    }
+    out
 }

@@ -2,7 +2,7 @@
 //!
 //! All of them add up the same whole numbers and round in the same places, but for machines without a fused multiply-add.
 
-use super::super::simd::multiply_add;
+use super::super::simd::{self, multiply_add};
 use super::{BLOCK, GROUP, GROUPS, Group, PANEL, Row, widened};
 
 #[derive(Clone, Copy)]
@@ -82,7 +82,7 @@ fn plain<const M: usize>(panel: Panel<'_>, rows: &[Row<'_>; M]) -> [[f32; PANEL]
             }
             for ((sum, whole), scale) in sums.iter_mut().zip(whole).zip(scales) {
                 let scale = widened(*scale) * row.scales[block];
-                *sum = multiply_add(cfg!(target_arch = "aarch64"), whole as f32, scale, *sum);
+                *sum = multiply_add(simd::Level::Plain, whole as f32, scale, *sum);
             }
         }
     }

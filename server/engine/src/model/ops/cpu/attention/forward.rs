@@ -1,0 +1,174 @@
+//! Attention's output: a block of queries after another, and single queries in a way of their own.
+
+use rayon::prelude::*;
+
+use super::super::exp::exp;
+use super::super::simd::{transpose, vectorised};
+use super::super::tile::{LANES, Left, Right, rows};
+use super::{BLOCK, Shape, Span, causal_softmax, dot, lanes_mut, store, strips, turn};
+
+/// Up to `BLOCK` queries of one sequence.
+struct Block<'a> {
+    span: Span<'a>,
+    /// First of them within the sequence's queries.
+    first: usize,
+    rows: usize,
+    out: &'a mut [f32],
+}
+
+#[derive(Default)]
+struct Scratch {
+    /// [head_dim, BLOCK]
+    q: Vec<f32>,
+    /// [keys, BLOCK]
+    p: Vec<f32>,
+    /// [head_dim, BLOCK]
+    turned: Vec<f32>,
+}
+
+/// q: [queries, heads * head_dim] in the order of the spans -> the same.
+pub(crate) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
+    let mut out = vec![0.0; q.len()];
+    let mut blocks = Vec::new();
+    let mut singles = Vec::new();
+    let mut rest = out.as_mut_slice();
+    for &span in spans {
+        if span.length == 1 {
+            let (out, after) = rest.split_at_mut(shape.q_width);
+            rest = after;
+            singles.extend(out.chunks_exact_mut(shape.group * shape.head_dim).enumerate().map(|part| (span, part)));
+            continue;
+        }
+        for first in (0..span.length).step_by(BLOCK) {
+            let rows = BLOCK.min(span.length - first);
+            let (out, after) = rest.split_at_mut(rows * shape.q_width);
+            rest = after;
+            blocks.push(Block { span, first, rows, out });
+        }
+    }
+    // The longest first, so that no thread is left with one at the end.
+    blocks.sort_by_key(|block| std::cmp::Reverse(block.span.past + block.first));
+    blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, mut block| {
+        for head in 0..shape.heads {
+            forward_head(q, shape, head, scratch, &mut block);
+        }
+    });
+    singles.into_par_iter().with_min_len(2).for_each_init(Vec::new, |scores, (span, (kv_head, out))| {
+        one_query(q, span, shape, kv_head, scores, out);
+    });
+    out
+}
+
+/// A single query's heads of one key/value head, as in decoding: a block's strips would be empty but for one column.
+fn one_query(q: &[f32], span: Span<'_>, shape: Shape, kv_head: usize, scores: &mut Vec<f32>, out: &mut [f32]) {
+    let (dim, group, width) = (shape.head_dim, shape.group, span.kv_row);
+    let seen = span.past + 1;
+    let q = &q[span.queries * shape.q_width + kv_head * group * dim..][..group * dim];
+    let (keys, values) = (&span.keys[kv_head * span.kv_head..], &span.values[kv_head * span.kv_head..]);
+    scores.resize(group * seen, 0.0);
+    vectorised(
+        #[inline(always)]
+        |level| {
+            for key in 0..seen {
+                let features = &keys[key * width..][..dim];
+                for (member, q) in q.chunks_exact(dim).enumerate() {
+                    scores[member * seen + key] = dot(level, q, features) * shape.scale();
+                }
+            }
+            for scores in scores.chunks_exact_mut(seen) {
+                softmax(scores);
+            }
+            for first in (0..dim - dim % LANES).step_by(LANES) {
+                let left = Left { values: scores, row: seen, step: 1 };
+                let right = Right { values: &values[first..], row: width };
+                rows(
+                    level,
+                    (group, seen),
+                    left,
+                    right,
+                    #[inline(always)]
+                    |member, sums| {
+                        *lanes_mut(&mut out[member * dim + first..]) = *sums;
+                    },
+                );
+            }
+            for feature in dim - dim % LANES..dim {
+                for (member, scores) in scores.chunks_exact(seen).enumerate() {
+                    let along = scores.iter().enumerate().map(|(key, score)| score * values[key * width + feature]);
+                    out[member * dim + feature] = along.sum();
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn softmax(scores: &mut [f32]) {
+    let largest = scores.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
+    let mut sums = [0.0_f32; LANES];
+    let (blocks, rest) = scores.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for (score, sum) in block.iter_mut().zip(&mut sums) {
+            *score = exp(*score - largest);
+            *sum += *score;
+        }
+    }
+    let mut sum: f32 = sums.iter().sum();
+    for score in rest {
+        *score = exp(*score - largest);
+        sum += *score;
+    }
+    let inverse = 1.0 / sum;
+    for score in scores {
+        *score *= inverse;
+    }
+}
+
+fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, block: &mut Block<'_>) {
+    let dim = shape.head_dim;
+    let (span, first, count) = (block.span, block.first, block.rows);
+    let start = (span.queries + first) * shape.q_width + head * dim;
+    let past = span.past + first;
+    let start_of_head = head / shape.group * span.kv_head;
+    let keys = Left { values: &span.keys[start_of_head..], row: span.kv_row, step: 1 };
+    let values = Left { values: &span.values[start_of_head..], row: 1, step: span.kv_row };
+    scratch.p.resize((past + count) * BLOCK, 0.0);
+    scratch.turned.resize(dim * BLOCK, 0.0);
+    let Scratch { p, turned, q: scaled, .. } = scratch;
+    vectorised(
+        #[inline(always)]
+        |level| {
+            turn(level, &q[start..], shape.q_width, (count, dim), shape.scale(), scaled);
+            for strip in strips(count) {
+                let seen = (past + strip + LANES).min(past + count);
+                let queries = Right { values: &scaled[strip..], row: BLOCK };
+                rows(
+                    level,
+                    (seen, dim),
+                    keys,
+                    queries,
+                    #[inline(always)]
+                    |key, scores| store(p, key, strip, scores),
+                );
+                let inverse = causal_softmax(p, strip, past + strip, seen);
+                let weights = Right { values: &p[strip..], row: BLOCK };
+                rows(
+                    level,
+                    (dim, seen),
+                    values,
+                    weights,
+                    #[inline(always)]
+                    |feature, sums| {
+                        let mut out = *sums;
+                        for lane in 0..LANES {
+                            out[lane] *= inverse[lane];
+                        }
+                        store(turned, feature, strip, &out);
+                    },
+                );
+            }
+            let out = &mut block.out[head * dim..];
+            transpose(level, (turned, BLOCK), (dim, count), 1.0, (out, shape.q_width));
+        },
+    );
+}

@@ -1,0 +1,145 @@
+//! Causal grouped-query attention in blocks of query rows, transposed: a block's scores are `[keys, BLOCK]`, queries side by side in
+//! vectors, so that keys and values are read where they lie and a softmax runs down its column. Only keys that a
+//! query may look at are computed, nothing of size length x length is kept, and backward makes the probabilities again.
+
+mod backward;
+mod forward;
+
+use super::super::attention::Place;
+use super::exp::exp;
+use super::simd::{Level, multiply_add, transpose};
+use super::tile::LANES;
+pub(super) use backward::{Trace, backward};
+pub(super) use forward::forward;
+
+/// Query rows whose scores are held at once.
+const BLOCK: usize = 64;
+
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) q_width: usize,
+    pub(super) kv_width: usize,
+    head_dim: usize,
+    heads: usize,
+    group: usize,
+}
+
+impl Shape {
+    pub(super) fn new(q_width: usize, kv_width: usize, head_dim: usize) -> Self {
+        Self { q_width, kv_width, head_dim, heads: q_width / head_dim, group: q_width / kv_width }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+}
+
+/// The queries of one sequence, and the keys that they look at.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    /// First row of the queries.
+    pub(super) queries: usize,
+    pub(super) length: usize,
+    /// Keys before the first query's own.
+    pub(super) past: usize,
+    /// From the sequence's first on: feature `i` of a key of head `h` at `h * kv_head + key * kv_row + i`.
+    pub(super) keys: &'a [f32],
+    pub(super) values: &'a [f32],
+    pub(super) kv_head: usize,
+    pub(super) kv_row: usize,
+}
+
+/// Sequences one after another, each with its own keys.
+pub(super) fn packed<'a>(keys: &'a [f32], values: &'a [f32], places: &[Place], shape: Shape) -> Vec<Span<'a>> {
+    let (mut start, mut queries) = (0, 0);
+    places
+        .iter()
+        .map(|place| {
+            let rows = start * shape.kv_width..(start + place.length) * shape.kv_width;
+            start += place.length;
+            queries += place.queries;
+            Span {
+                queries: queries - place.queries,
+                length: place.queries,
+                past: place.first,
+                keys: &keys[rows.clone()],
+                values: &values[rows],
+                kv_head: shape.head_dim,
+                kv_row: shape.kv_width,
+            }
+        })
+        .collect()
+}
+
+#[inline(always)]
+fn dot(level: Level, a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] = multiply_add(level, a[lane], b[lane], sums[lane]);
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// First columns of a block's strips of queries.
+fn strips(rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).step_by(LANES)
+}
+
+#[inline(always)]
+fn store(into: &mut [f32], row: usize, column: usize, values: &[f32; LANES]) {
+    *lanes_mut(&mut into[row * BLOCK + column..]) = *values;
+}
+
+/// The first of `values` as whole vectors.
+#[inline(always)]
+fn lanes(values: &[f32]) -> &[f32; LANES] {
+    values.first_chunk().expect("a strip is whole")
+}
+
+#[inline(always)]
+fn lanes_mut(values: &mut [f32]) -> &mut [f32; LANES] {
+    values.first_chunk_mut().expect("a strip is whole")
+}
+
+/// Rows of `x` as columns of `[dim, BLOCK]`, times `scale`; columns that have no row are 0.
+#[inline(always)]
+fn turn(level: Level, x: &[f32], width: usize, (rows, dim): (usize, usize), scale: f32, into: &mut Vec<f32>) {
+    into.resize(dim * BLOCK, 0.0);
+    if rows < BLOCK {
+        into.fill(0.0);
+    }
+    transpose(level, (x, width), (rows, dim), scale, (into, BLOCK));
+}
+
+/// Turns one strip's scores into exp(score - largest) down each column; query `lane` sees keys `0..=first + lane` of the `seen`
+/// that were computed, the others become 0. Gives the inverse of each column's sum.
+#[inline(always)]
+fn causal_softmax(p: &mut [f32], strip: usize, first: usize, seen: usize) -> [f32; LANES] {
+    for key in first + 1..seen {
+        for score in &mut p[key * BLOCK + strip..][..(key - first).min(LANES)] {
+            *score = f32::NEG_INFINITY;
+        }
+    }
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for row in p.chunks_exact(BLOCK).take(seen) {
+        let scores = lanes(&row[strip..]);
+        for lane in 0..LANES {
+            largest[lane] = if scores[lane] > largest[lane] { scores[lane] } else { largest[lane] };
+        }
+    }
+    let mut sums = [0.0; LANES];
+    for row in p.chunks_exact_mut(BLOCK).take(seen) {
+        let scores = lanes_mut(&mut row[strip..]);
+        for lane in 0..LANES {
+            scores[lane] = exp(scores[lane] - largest[lane]);
+        }
+        for lane in 0..LANES {
+            sums[lane] += scores[lane];
+        }
+    }
+    sums.map(|sum| 1.0 / sum)
+}
