@@ -5,37 +5,59 @@ use rayon::prelude::*;
 
 use super::super::Dropout;
 use super::elementwise::drop_rows;
-use super::product::{Into, View, product, spread, spread_sum};
-use super::simd::vectorised;
+use super::product::{Into, View, filled, product, spread, spread_sum};
+use super::simd::{transpose, vectorised};
 
 /// Rows that one task takes of a LoRA. Fixed, so that the gradients' sums do not depend on the number of threads.
 const BLOCK: usize = 128;
+/// Rows of a weight this far apart, or several times, fall on the same few places of the cache, so that going down a column of it is
+/// slow: from so many rows of x on, it is worth it to transpose such a weight before the product reads it by columns.
+const CROWDED: usize = 512;
+const MANY: usize = 256;
+/// Columns of one task of that: a line of the cache, so that no two threads read the same.
+const TURN: usize = 16;
 
 /// x: [rows, columns], w: [out, columns] -> `into` + x Wᵀ: [rows, out]; with `back`, x: [rows, out] -> `into` + x W.
 pub(super) fn linear(x: &[f32], w: (&[f32], usize), back: bool) -> Vec<f32> {
-    let (sizes, a, b) = factors(x, w, back);
-    super::product::filled(sizes.0 * sizes.2, |out| spread(sizes, a, b, out))
+    with_factors(x, w, back, |sizes, a, b| filled(sizes.0 * sizes.2, |out| spread(sizes, a, b, out)))
 }
 
 pub(super) fn linear_sum(x: &[f32], w: (&[f32], usize), back: bool, into: &mut [f32]) {
-    let (sizes, a, b) = factors(x, w, back);
-    spread_sum(sizes, a, b, into);
+    with_factors(x, w, back, |sizes, a, b| spread_sum(sizes, a, b, into));
 }
 
 type Factor<'a> = (&'a [f32], View);
 
-fn factors<'a>(
-    x: &'a [f32],
-    (w, columns): (&'a [f32], usize),
+fn with_factors<R>(
+    x: &[f32],
+    (w, columns): (&[f32], usize),
     back: bool,
-) -> ((usize, usize, usize), Factor<'a>, Factor<'a>) {
+    product: impl FnOnce((usize, usize, usize), Factor<'_>, Factor<'_>) -> R,
+) -> R {
     let out = w.len() / columns;
-    let view = View::new(0, columns);
+    let (along_out, along_columns) = (View::new(0, out), View::new(0, columns));
     if back {
-        ((x.len() / out, out, columns), (x, View::new(0, out)), (w, view))
-    } else {
-        ((x.len() / columns, columns, out), (x, view), (w, view.transposed()))
+        return product((x.len() / out, out, columns), (x, along_out), (w, along_columns));
     }
+    let sizes = (x.len() / columns, columns, out);
+    if sizes.0 >= MANY && columns.is_multiple_of(CROWDED) {
+        return product(sizes, (x, along_columns), (&turned(w, columns), along_out));
+    }
+    product(sizes, (x, along_columns), (w, along_columns.transposed()))
+}
+
+/// [out, columns] -> [columns, out], by all threads.
+fn turned(w: &[f32], columns: usize) -> Vec<f32> {
+    let out = w.len() / columns;
+    filled(w.len(), |turned| {
+        turned.par_chunks_mut(TURN * out).enumerate().for_each(|(block, turned)| {
+            let count = turned.len() / out;
+            vectorised(
+                #[inline(always)]
+                |level| transpose(level, (&w[block * TURN..], columns), (out, count), 1.0, (turned, out)),
+            );
+        });
+    })
 }
 
 /// A LoRA's factors and what is done to its input.

@@ -1,6 +1,8 @@
 //! Compiles a kernel for each set of vectors (AVX-512; AVX2 and FMA; what every machine of the target has) and picks at run time. On
 //! other architectures the target's own vectors are what there is.
 
+use std::mem::MaybeUninit;
+
 /// The vectors that a kernel is compiled for.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Level {
@@ -59,14 +61,33 @@ pub(super) fn multiply_add(level: Level, a: f32, b: f32, c: f32) -> f32 {
     if level.is_fused() { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// Where a value may be put, whether one stands there or not.
+pub(super) trait Place {
+    fn put(&mut self, value: f32);
+}
+
+impl Place for f32 {
+    #[inline(always)]
+    fn put(&mut self, value: f32) {
+        *self = value;
+    }
+}
+
+impl Place for MaybeUninit<f32> {
+    #[inline(always)]
+    fn put(&mut self, value: f32) {
+        self.write(value);
+    }
+}
+
 /// `into[j, i] = scale * from[i, j]` of a matrix [rows, columns]; both come with the distance from one row to the next.
 #[inline(always)]
-pub(super) fn transpose(
+pub(super) fn transpose<P: Place>(
     level: Level,
     (from, from_row): (&[f32], usize),
     (rows, columns): (usize, usize),
     scale: f32,
-    (into, into_row): (&mut [f32], usize),
+    (into, into_row): (&mut [P], usize),
 ) {
     const SIDE: usize = 8;
     let (whole_rows, whole_columns) = (rows - rows % SIDE, columns - columns % SIDE);
@@ -76,14 +97,18 @@ pub(super) fn transpose(
                 from[(row + i) * from_row + column..].first_chunk().expect("whole squares have whole rows")
             });
             for (j, values) in transposed(level, square, scale).into_iter().enumerate() {
-                into[(column + j) * into_row + row..][..SIDE].copy_from_slice(&values);
+                let places: &mut [P; SIDE] =
+                    into[(column + j) * into_row + row..].first_chunk_mut().expect("whole squares have whole rows");
+                for i in 0..SIDE {
+                    places[i].put(values[i]);
+                }
             }
         }
     }
     for row in 0..rows {
         let first = if row < whole_rows { whole_columns } else { 0 };
         for column in first..columns {
-            into[column * into_row + row] = scale * from[row * from_row + column];
+            into[column * into_row + row].put(scale * from[row * from_row + column]);
         }
     }
 }
