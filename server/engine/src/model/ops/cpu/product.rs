@@ -82,7 +82,7 @@ fn shared_out(
 ) {
     assert!(size >= m * n);
     let threads = rayon::current_num_threads();
-    let part = |all: usize, least: usize| all.div_ceil(threads).next_multiple_of(16).max(least);
+    let part = |all: usize, least: usize| all.div_ceil(threads).next_multiple_of(6).max(least);
     let (rows, columns) =
         if m >= n.min(2 * LEAST_ROWS) { (part(m, LEAST_ROWS), n) } else { (m, part(n, LEAST_COLUMNS)) };
     let places: Vec<(usize, usize)> =

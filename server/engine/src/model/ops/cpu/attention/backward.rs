@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::super::super::attention::Place;
 use super::super::simd::{transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, rows};
-use super::{BLOCK, Shape, Span, causal_softmax, dot, lanes, lanes_mut, packed, store, strips, turn};
+use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, lanes, lanes_mut, packed, store, strips, tiled, turn};
 
 /// What backward is made from: forward's inputs and output, and dL/doutput.
 #[derive(Clone, Copy)]
@@ -96,17 +96,16 @@ fn padded(dim: usize) -> usize {
 fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, scratch: &mut Scratch) -> HeadGradients {
     let Trace { q, y, dy, .. } = trace;
     let (dim, padded, length) = (shape.head_dim, padded(shape.head_dim), span.length);
-    let seen = span.past + length;
+    let all = span.past + length;
     let mut part =
-        HeadGradients { dq: vec![0.0; length * dim], dk: vec![0.0; seen * padded], dv: vec![0.0; seen * padded] };
+        HeadGradients { dq: vec![0.0; length * dim], dk: vec![0.0; all * padded], dv: vec![0.0; all * padded] };
     let start_of_head = head / shape.group * span.kv_head;
     let by_key = |values| Left { values, row: span.kv_row, step: 1 };
     let (keys, values) = (by_key(&span.keys[start_of_head..]), by_key(&span.values[start_of_head..]));
     let keys_by_feature = Left { row: 1, step: span.kv_row, ..keys };
-    for first in (0..length).step_by(BLOCK) {
-        let count = BLOCK.min(length - first);
+    for (first, count) in blocks(length) {
         let past = span.past + first;
-        let width = past + count;
+        let width = tiled(past + count, all);
         let start = (span.queries + first) * shape.q_width + head * dim;
         pad(&q[start..], shape.q_width, dim, count, &mut scratch.q_rows);
         pad(&dy[start..], shape.q_width, dim, count, &mut scratch.dy_rows);
@@ -128,7 +127,7 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                     *along = dot(level, &y[place.clone()], &dy[place]);
                 }
                 for strip in strips(count) {
-                    let seen = (past + strip + LANES).min(width);
+                    let seen = tiled(past + (strip + LANES).min(count), all);
                     let queries = Right { values: &scaled[strip..], row: BLOCK };
                     rows(
                         level,
@@ -158,10 +157,6 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                             store(ds, key, strip, &gradients);
                         },
                     );
-                    for key in seen..width {
-                        store(p, key, strip, &[0.0; LANES]);
-                        store(ds, key, strip, &[0.0; LANES]);
-                    }
                     let weights = Right { values: &ds[strip..], row: BLOCK };
                     rows(
                         level,
@@ -174,23 +169,26 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                         },
                     );
                 }
-                for column in (0..padded).step_by(LANES) {
-                    for (weights, right, into) in [(&*p, &*dy_rows, &mut part.dv), (&*ds, &*q_rows, &mut part.dk)] {
-                        let left = Left { values: weights, row: BLOCK, step: 1 };
-                        let right = Right { values: &right[column..], row: padded };
-                        rows(
-                            level,
-                            (width, count),
-                            left,
-                            right,
-                            #[inline(always)]
-                            |key, sums: &[f32; LANES]| {
-                                let into = lanes_mut(&mut into[key * padded + column..]);
-                                for lane in 0..LANES {
-                                    into[lane] += sums[lane];
-                                }
-                            },
-                        );
+                for (weights, right, into) in [(&*p, &*dy_rows, &mut part.dv), (&*ds, &*q_rows, &mut part.dk)] {
+                    for key in (0..width).step_by(LANES) {
+                        // Earlier queries do not see these keys.
+                        let query = key.saturating_sub(past);
+                        let left = Left { values: &weights[key * BLOCK + query..], row: BLOCK, step: 1 };
+                        for column in (0..padded).step_by(LANES) {
+                            rows(
+                                level,
+                                (LANES.min(width - key), count - query),
+                                left,
+                                Right { values: &right[query * padded + column..], row: padded },
+                                #[inline(always)]
+                                |row, sums: &[f32; LANES]| {
+                                    let into = lanes_mut(&mut into[(key + row) * padded + column..]);
+                                    for lane in 0..LANES {
+                                        into[lane] += sums[lane];
+                                    }
+                                },
+                            );
+                        }
                     }
                 }
                 transpose(level, (turned, BLOCK), (dim, count), 1.0, (&mut part.dq[first * dim..], dim));

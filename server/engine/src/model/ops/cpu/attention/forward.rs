@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::super::exp::exp;
 use super::super::simd::{transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, rows};
-use super::{BLOCK, Shape, Span, causal_softmax, dot, lanes_mut, store, strips, turn};
+use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, lanes_mut, store, strips, tiled, turn};
 
 /// Up to `BLOCK` queries of one sequence.
 struct Block<'a> {
@@ -29,7 +29,7 @@ struct Scratch {
 /// q: [queries, heads * head_dim] in the order of the spans -> the same.
 pub(crate) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
-    let mut blocks = Vec::new();
+    let mut whole = Vec::new();
     let mut singles = Vec::new();
     let mut rest = out.as_mut_slice();
     for &span in spans {
@@ -39,16 +39,15 @@ pub(crate) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
             singles.extend(out.chunks_exact_mut(shape.group * shape.head_dim).enumerate().map(|part| (span, part)));
             continue;
         }
-        for first in (0..span.length).step_by(BLOCK) {
-            let rows = BLOCK.min(span.length - first);
+        for (first, rows) in blocks(span.length) {
             let (out, after) = rest.split_at_mut(rows * shape.q_width);
             rest = after;
-            blocks.push(Block { span, first, rows, out });
+            whole.push(Block { span, first, rows, out });
         }
     }
     // The longest first, so that no thread is left with one at the end.
-    blocks.sort_by_key(|block| std::cmp::Reverse(block.span.past + block.first));
-    blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, mut block| {
+    whole.sort_by_key(|block| std::cmp::Reverse(block.span.past + block.first));
+    whole.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, mut block| {
         for head in 0..shape.heads {
             forward_head(q, shape, head, scratch, &mut block);
         }
@@ -132,7 +131,8 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
     let start_of_head = head / shape.group * span.kv_head;
     let keys = Left { values: &span.keys[start_of_head..], row: span.kv_row, step: 1 };
     let values = Left { values: &span.values[start_of_head..], row: 1, step: span.kv_row };
-    scratch.p.resize((past + count) * BLOCK, 0.0);
+    let all = span.past + span.length;
+    scratch.p.resize(tiled(past + count, all) * BLOCK, 0.0);
     scratch.turned.resize(dim * BLOCK, 0.0);
     let Scratch { p, turned, q: scaled, .. } = scratch;
     vectorised(
@@ -144,7 +144,7 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
                 let queries = Right { values: &scaled[strip..], row: BLOCK };
                 rows(
                     level,
-                    (seen, dim),
+                    (tiled(seen, all), dim),
                     keys,
                     queries,
                     #[inline(always)]

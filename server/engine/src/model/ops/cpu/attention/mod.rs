@@ -84,9 +84,20 @@ fn dot(level: Level, a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+/// First queries and sizes of the blocks of `length` queries. One that is not full comes first, where the keys are fewest.
+fn blocks(length: usize) -> impl Iterator<Item = (usize, usize)> {
+    let part = length % BLOCK;
+    (part > 0).then_some((0, part)).into_iter().chain((part..length).step_by(BLOCK).map(|first| (first, BLOCK)))
+}
+
 /// First columns of a block's strips of queries.
 fn strips(rows: usize) -> impl Iterator<Item = usize> {
     (0..rows).step_by(LANES)
+}
+
+/// How many keys are computed for queries that see at most `seen` of `all`: of whole tiles where there are so many.
+fn tiled(seen: usize, all: usize) -> usize {
+    seen.next_multiple_of(LANES).min(all)
 }
 
 #[inline(always)]
