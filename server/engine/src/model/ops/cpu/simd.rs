@@ -14,6 +14,31 @@ pub(super) enum Level {
 }
 
 impl Level {
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn best() -> Self {
+        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+            return Self::Plain;
+        }
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if wide { Self::Avx512 } else { Self::Avx2 }
+    }
+
+    /// All that this machine has.
+    #[cfg(test)]
+    pub(super) fn here() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        match Self::best() {
+            Self::Avx512 => return vec![Self::Avx512, Self::Avx2, Self::Plain],
+            Self::Avx2 => return vec![Self::Avx2, Self::Plain],
+            Self::Plain => {}
+        }
+        vec![Self::Plain]
+    }
+
     /// Whether a fused multiply-add is one instruction; elsewhere it would be a call into libm.
     #[inline(always)]
     fn is_fused(self) -> bool {
@@ -39,17 +64,12 @@ pub(super) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
         fn avx2<R>(work: impl FnOnce(Level) -> R) -> R {
             work(Level::Avx2)
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                // SAFETY: all of its features were found on this machine.
-                return unsafe { avx512(work) };
-            }
+        match Level::best() {
+            // SAFETY: all of its features were found on this machine.
+            Level::Avx512 => return unsafe { avx512(work) },
             // SAFETY: as above.
-            return unsafe { avx2(work) };
+            Level::Avx2 => return unsafe { avx2(work) },
+            Level::Plain => {}
         }
     }
     work(Level::Plain)

@@ -108,3 +108,35 @@ fn tile<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agree<const N: usize>(level: Level, (m, k): (usize, usize)) {
+        let (left_row, right_row) = (k + 1, N + 5);
+        let values = |size: usize| -> Vec<f32> { (0..size).map(|i| (i * 31 % 17) as f32 - 8.0).collect() };
+        let (a, b) = (values(m * left_row), values(k * right_row));
+        let (left, right) = (Left { values: &a, row: left_row, step: 1 }, Right { values: &b, row: right_row });
+        let mut seen = 0;
+        rows::<N>(level, (m, k), left, right, |row, sums| {
+            assert_eq!(row, seen, "rows come in order");
+            seen += 1;
+            for (column, sum) in sums.iter().enumerate() {
+                let expected: f32 = (0..k).map(|i| a[row * left_row + i] * b[i * right_row + column]).sum();
+                assert_eq!(*sum, expected, "{m} x {k} x {N} at {row}, {column}"); // whole numbers: exact
+            }
+        });
+        assert_eq!(seen, m);
+    }
+
+    #[test]
+    fn every_level_of_this_machine_makes_the_same_rows() {
+        for sizes in [(1, 1), (5, 3), (16, 64), (31, 7), (47, 20)] {
+            for level in Level::here() {
+                agree::<8>(level, sizes);
+                agree::<16>(level, sizes);
+            }
+        }
+    }
+}
