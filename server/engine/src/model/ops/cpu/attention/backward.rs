@@ -105,12 +105,12 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
     let keys_by_feature = Left { row: 1, step: span.kv_row, ..keys };
     for (first, count) in blocks(length) {
         let past = span.past + first;
-        let width = tiled(past + count, all);
+        let height = tiled(past + count, all);
         let start = (span.queries + first) * shape.q_width + head * dim;
         pad(&q[start..], shape.q_width, dim, count, &mut scratch.q_rows);
         pad(&dy[start..], shape.q_width, dim, count, &mut scratch.dy_rows);
-        scratch.p.resize(width * BLOCK, 0.0);
-        scratch.ds.resize(width * BLOCK, 0.0);
+        scratch.p.resize(height * BLOCK, 0.0);
+        scratch.ds.resize(height * BLOCK, 0.0);
         scratch.turned.resize(dim * BLOCK, 0.0);
         let scale = shape.scale();
         let Scratch { q: scaled, dy: dy_turned, p, ds, turned, q_rows, dy_rows } = scratch;
@@ -170,14 +170,15 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                     );
                 }
                 for (weights, right, into) in [(&*p, &*dy_rows, &mut part.dv), (&*ds, &*q_rows, &mut part.dk)] {
-                    for key in (0..width).step_by(LANES) {
-                        // Earlier queries do not see these keys.
-                        let query = key.saturating_sub(past);
+                    // Keys before the block's own are seen by all of its queries; of its own, a strip by that strip's and later ones.
+                    let before = (0..past).step_by(LANES).map(|key| (key, LANES.min(past - key), 0));
+                    let own = strips(count).map(|strip| (past + strip, LANES.min(count - strip), strip));
+                    for (key, keys, query) in before.chain(own) {
                         let left = Left { values: &weights[key * BLOCK + query..], row: BLOCK, step: 1 };
                         for column in (0..padded).step_by(LANES) {
                             rows(
                                 level,
-                                (LANES.min(width - key), count - query),
+                                (keys, count - query),
                                 left,
                                 Right { values: &right[query * padded + column..], row: padded },
                                 #[inline(always)]

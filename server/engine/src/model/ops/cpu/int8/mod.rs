@@ -184,7 +184,9 @@ fn sums(panel: Panel<'_>, x: &Int8Rows, first: usize, count: usize, mut take: im
             }
         };
     }
-    take_rows!(6);
+    if level.is_tall() {
+        take_rows!(6);
+    }
     take_rows!(4);
     take_rows!(2);
     take_rows!(1);

@@ -35,6 +35,17 @@ impl Level {
         Self::ALL.into_iter().find(|level| level.is_here()).unwrap_or(Self::Plain)
     }
 
+    /// Whether sums of six rows stay in registers. Four do everywhere.
+    pub(super) fn is_tall(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni | Self::AvxVnni => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => false,
+            Self::Plain => false,
+        }
+    }
+
     pub(super) fn is_here(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
