@@ -5,11 +5,13 @@ use std::sync::{Arc, OnceLock};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Flex, backend_extension};
 use burn::tensor::TensorData;
+use rayon::prelude::*;
 
 use super::super::Dropout;
 use super::super::attention::Place;
 use super::cache::{self, LayerCache};
 use super::int8::{self, Int8Matrix};
+use super::product::filled;
 use super::{attention, elementwise, head, linear, thin};
 
 #[backend_extension(Flex)]
@@ -132,7 +134,7 @@ impl Matrix {
             change(values);
             return self.0;
         }
-        let mut values = self.values().to_vec();
+        let mut values = copied(self.values());
         change(&mut values);
         tensor(values, shape)
     }
@@ -140,6 +142,16 @@ impl Matrix {
 
 fn tensor(values: Vec<f32>, shape: impl Into<Vec<usize>>) -> Primitive {
     Primitive::from_data(TensorData::new(values, shape.into()))
+}
+
+/// A copy made by all threads: a layer's input, which stays in the trace, is what the layer's output begins with.
+fn copied(values: &[f32]) -> Vec<f32> {
+    const TASK: usize = 1 << 15;
+    filled(values.len(), |out| {
+        out.par_chunks_mut(TASK).zip(values.par_chunks(TASK)).for_each(|(out, values)| {
+            out.write_copy_of_slice(values);
+        });
+    })
 }
 
 impl CpuKernels for Flex {

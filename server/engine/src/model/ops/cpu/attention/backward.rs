@@ -1,8 +1,11 @@
 //! Attention's gradients: head by head, which makes each block's probabilities again from what forward was given.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::super::super::attention::Place;
+use super::super::product::filled;
 use super::super::simd::{transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, rows};
 use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, lanes, lanes_mut, packed, store, strips, tiled, turn};
@@ -55,30 +58,33 @@ pub(crate) fn backward(trace: Trace<'_>, places: &[Place], shape: Shape) -> [Vec
 
     let (dim, padded) = (shape.head_dim, padded(shape.head_dim));
     let part = |span: usize, head: usize| &parts[span * shape.heads + head].1;
-    let gather = |width: usize, counts: &[usize], write: &(dyn Fn(usize, usize, &mut [f32]) + Sync)| {
-        let mut all = vec![0.0; counts.iter().sum::<usize>() * width];
-        let numbers = counts.iter().enumerate().flat_map(|(number, &count)| (0..count).map(move |row| (number, row)));
-        let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
-        rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
-        all
+    let gather = |width: usize, counts: &[usize], write: &(dyn Fn(usize, usize, &mut [MaybeUninit<f32>]) + Sync)| {
+        filled(counts.iter().sum::<usize>() * width, |all| {
+            let numbers =
+                counts.iter().enumerate().flat_map(|(number, &count)| (0..count).map(move |row| (number, row)));
+            let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
+            rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
+        })
     };
     let queries: Vec<usize> = places.iter().map(|place| place.queries).collect();
     let lengths: Vec<usize> = places.iter().map(|place| place.length).collect();
     let dq = gather(shape.q_width, &queries, &|span, row, out| {
         for (head, out) in out.chunks_exact_mut(dim).enumerate() {
-            out.copy_from_slice(&part(span, head).dq[row * dim..][..dim]);
+            out.write_copy_of_slice(&part(span, head).dq[row * dim..][..dim]);
         }
     });
     // In the order of the heads, whichever was done first.
     let sum = |of: fn(&HeadGradients) -> &[f32]| {
         gather(shape.kv_width, &lengths, &|span, row, out| {
             if row >= spans[span].past + spans[span].length {
-                return; // no query looks at it
+                out.fill(MaybeUninit::new(0.0)); // no query looks at it
+                return;
             }
             for (kv_head, out) in out.chunks_exact_mut(dim).enumerate() {
-                for member in 0..shape.group {
-                    let share = &of(part(span, kv_head * shape.group + member))[row * padded..][..dim];
-                    for (out, share) in out.iter_mut().zip(share) {
+                let share = |member: usize| &of(part(span, kv_head * shape.group + member))[row * padded..][..dim];
+                let out = out.write_copy_of_slice(share(0));
+                for member in 1..shape.group {
+                    for (out, share) in out.iter_mut().zip(share(member)) {
                         *out += share;
                     }
                 }

@@ -1,11 +1,14 @@
 //! Attention's output: a block of queries after another, and single queries in a way of their own.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::super::exp::exp;
+use super::super::product::filled;
 use super::super::simd::{transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, rows};
-use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, lanes_mut, store, strips, tiled, turn};
+use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, store, strips, tiled, turn};
 
 /// Up to `BLOCK` queries of one sequence.
 struct Block<'a> {
@@ -13,7 +16,7 @@ struct Block<'a> {
     /// First of them within the sequence's queries.
     first: usize,
     rows: usize,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 #[derive(Default)]
@@ -28,10 +31,13 @@ struct Scratch {
 
 /// q: [queries, heads * head_dim] in the order of the spans -> the same.
 pub(crate) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
-    let mut out = vec![0.0; q.len()];
+    filled(q.len(), |out| fill(q, spans, shape, out))
+}
+
+fn fill(q: &[f32], spans: &[Span<'_>], shape: Shape, out: &mut [MaybeUninit<f32>]) {
     let mut whole = Vec::new();
     let mut singles = Vec::new();
-    let mut rest = out.as_mut_slice();
+    let mut rest = out;
     for &span in spans {
         if span.length == 1 {
             let (out, after) = rest.split_at_mut(shape.q_width);
@@ -55,11 +61,17 @@ pub(crate) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
     singles.into_par_iter().with_min_len(2).for_each_init(Vec::new, |scores, (span, (kv_head, out))| {
         one_query(q, span, shape, kv_head, scores, out);
     });
-    out
 }
 
 /// A single query's heads of one key/value head, as in decoding: a block's strips would be empty but for one column.
-fn one_query(q: &[f32], span: Span<'_>, shape: Shape, kv_head: usize, scores: &mut Vec<f32>, out: &mut [f32]) {
+fn one_query(
+    q: &[f32],
+    span: Span<'_>,
+    shape: Shape,
+    kv_head: usize,
+    scores: &mut Vec<f32>,
+    out: &mut [MaybeUninit<f32>],
+) {
     let (dim, group, width) = (shape.head_dim, shape.group, span.kv_row);
     let seen = span.past + 1;
     let q = &q[span.queries * shape.q_width + kv_head * group * dim..][..group * dim];
@@ -86,15 +98,15 @@ fn one_query(q: &[f32], span: Span<'_>, shape: Shape, kv_head: usize, scores: &m
                     left,
                     right,
                     #[inline(always)]
-                    |member, sums| {
-                        *lanes_mut(&mut out[member * dim + first..]) = *sums;
+                    |member, sums: &[f32; LANES]| {
+                        out[member * dim + first..][..LANES].write_copy_of_slice(sums);
                     },
                 );
             }
             for feature in dim - dim % LANES..dim {
                 for (member, scores) in scores.chunks_exact(seen).enumerate() {
                     let along = scores.iter().enumerate().map(|(key, score)| score * values[key * width + feature]);
-                    out[member * dim + feature] = along.sum();
+                    out[member * dim + feature].write(along.sum());
                 }
             }
         },
