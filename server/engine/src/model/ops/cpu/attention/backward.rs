@@ -58,24 +58,16 @@ pub(crate) fn backward(trace: Trace<'_>, places: &[Place], shape: Shape) -> [Vec
 
     let (dim, padded) = (shape.head_dim, padded(shape.head_dim));
     let part = |span: usize, head: usize| &parts[span * shape.heads + head].1;
-    let gather = |width: usize, counts: &[usize], write: &(dyn Fn(usize, usize, &mut [MaybeUninit<f32>]) + Sync)| {
-        filled(counts.iter().sum::<usize>() * width, |all| {
-            let numbers =
-                counts.iter().enumerate().flat_map(|(number, &count)| (0..count).map(move |row| (number, row)));
-            let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
-            rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
-        })
-    };
     let queries: Vec<usize> = places.iter().map(|place| place.queries).collect();
     let lengths: Vec<usize> = places.iter().map(|place| place.length).collect();
-    let dq = gather(shape.q_width, &queries, &|span, row, out| {
+    let dq = gather(shape.q_width, &queries, |span, row, out| {
         for (head, out) in out.chunks_exact_mut(dim).enumerate() {
             out.write_copy_of_slice(&part(span, head).dq[row * dim..][..dim]);
         }
     });
     // In the order of the heads, whichever was done first.
     let sum = |of: fn(&HeadGradients) -> &[f32]| {
-        gather(shape.kv_width, &lengths, &|span, row, out| {
+        gather(shape.kv_width, &lengths, |span, row, out| {
             if row >= spans[span].past + spans[span].length {
                 out.fill(MaybeUninit::new(0.0)); // no query looks at it
                 return;
@@ -92,6 +84,15 @@ pub(crate) fn backward(trace: Trace<'_>, places: &[Place], shape: Shape) -> [Vec
         })
     };
     [dq, sum(|part| &part.dk), sum(|part| &part.dv)]
+}
+
+/// Rows of `width`, as many of each span as `counts` says; `write` gets the span, the row within it, and every value to set.
+fn gather(width: usize, counts: &[usize], write: impl Fn(usize, usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+    filled(counts.iter().sum::<usize>() * width, |all| {
+        let numbers = counts.iter().enumerate().flat_map(|(number, &count)| (0..count).map(move |row| (number, row)));
+        let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
+        rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
+    })
 }
 
 /// The head's dimension as the columns of whole vectors.
