@@ -197,13 +197,14 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "flat",
-        about: "Resident memory from step 200 to step 1000, growth in percent",
-        figure: "growth_percent",
+        // Pages come in twos of MB: 4 is a leak of 2 kB a step.
+        about: "Resident memory from step 2000 to step 4000 of a small model, growth in MB",
+        figure: "growth_mb",
         ours: |_| {
             let tiny = crate::workspace::root().join("server/engine/tests/fixtures/tiny-llama");
             [words("flat --model"), vec![tiny.display().to_string()]].concat()
         },
-        least: Some(2.0),
+        least: Some(4.0),
         lower: true,
         once: true,
         ..ROW

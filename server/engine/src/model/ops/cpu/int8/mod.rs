@@ -10,7 +10,7 @@ mod tile;
 use rayon::prelude::*;
 
 use super::simd::vectorised;
-use tile::{Level, Panel, tile};
+use tile::{Instructions, Panel, tile};
 
 /// Values that share a scale.
 pub(crate) const BLOCK: usize = 32;
@@ -171,20 +171,20 @@ pub(super) fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
 
 /// Gives the products of `count` rows, from `first` on, with a panel to `take`.
 fn sums(panel: Panel<'_>, x: &Int8Rows, first: usize, count: usize, mut take: impl FnMut(usize, &[f32; PANEL])) {
-    let level = Level::here();
+    let instructions = Instructions::here();
     let mut done = 0;
     macro_rules! take_rows {
         ($rows:expr) => {
             while count - done >= $rows {
                 let rows: [Row<'_>; $rows] = std::array::from_fn(|row| x.row(first + done + row));
-                for (row, sums) in tile(level, panel, &rows).iter().enumerate() {
+                for (row, sums) in tile(instructions, panel, &rows).iter().enumerate() {
                     take(done + row, sums);
                 }
                 done += $rows;
             }
         };
     }
-    if level.is_tall() {
+    if instructions.is_tall() {
         take_rows!(6);
     }
     take_rows!(4);

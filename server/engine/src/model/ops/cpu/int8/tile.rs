@@ -13,7 +13,7 @@ pub(super) struct Panel<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Level {
+pub(super) enum Instructions {
     /// Four products of bytes and their sum in one instruction, in vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
@@ -25,14 +25,14 @@ pub(super) enum Level {
     Plain,
 }
 
-impl Level {
+impl Instructions {
     #[cfg(target_arch = "x86_64")]
     pub(super) const ALL: [Self; 4] = [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Plain];
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) const ALL: [Self; 1] = [Self::Plain];
 
     pub(super) fn here() -> Self {
-        Self::ALL.into_iter().find(|level| level.is_here()).unwrap_or(Self::Plain)
+        Self::ALL.into_iter().find(|instructions| instructions.is_here()).unwrap_or(Self::Plain)
     }
 
     /// Whether sums of six rows stay in registers. Four do everywhere.
@@ -65,17 +65,21 @@ impl Level {
 
 /// Products of some rows with a panel's.
 #[expect(unsafe_code, reason = "functions with target features may only be called where these were found")]
-pub(super) fn tile<const M: usize>(level: Level, panel: Panel<'_>, rows: &[Row<'_>; M]) -> [[f32; PANEL]; M] {
-    debug_assert!(level.is_here());
-    // SAFETY: a level is only made where its features were found, and the tests ask first.
-    match level {
+pub(super) fn tile<const M: usize>(
+    instructions: Instructions,
+    panel: Panel<'_>,
+    rows: &[Row<'_>; M],
+) -> [[f32; PANEL]; M] {
+    debug_assert!(instructions.is_here());
+    // SAFETY: those of `here` were found, and the tests ask first.
+    match instructions {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Vnni => unsafe { x86::avx512_vnni(panel, rows) },
+        Instructions::Avx512Vnni => unsafe { x86::avx512_vnni(panel, rows) },
         #[cfg(target_arch = "x86_64")]
-        Level::AvxVnni => unsafe { x86::avx_vnni(panel, rows) },
+        Instructions::AvxVnni => unsafe { x86::avx_vnni(panel, rows) },
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { x86::avx2(panel, rows) },
-        Level::Plain => plain(panel, rows),
+        Instructions::Avx2 => unsafe { x86::avx2(panel, rows) },
+        Instructions::Plain => plain(panel, rows),
     }
 }
 
@@ -256,17 +260,20 @@ mod tests {
 
     #[test]
     #[expect(unsafe_code, reason = "a function with target features")]
-    fn every_level_of_this_machine_gives_the_same() {
+    fn all_instructions_of_this_machine_give_the_same() {
         let (weight, x) = (Int8Matrix::new(&random(40 * 96, 1), 96), Int8Rows::new(&random(6 * 96, 2), 96));
         let rows: [Row<'_>; 6] = std::array::from_fn(|row| x.row(row));
         for panel in 0..2 {
             let panel = weight.panel(panel);
             let expected = plain(panel, &rows);
-            for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
-                same(&format!("{level:?}"), &tile(level, panel, &rows), &expected);
+            for instructions in Instructions::ALL.into_iter().filter(|instructions| instructions.is_here()) {
+                same(&format!("{instructions:?}"), &tile(instructions, panel, &rows), &expected);
             }
             #[cfg(target_arch = "x86_64")]
-            if Level::Avx512Vnni.is_here() && Level::Avx2.is_here() && is_x86_feature_detected!("avx512vl") {
+            if Instructions::Avx512Vnni.is_here()
+                && Instructions::Avx2.is_here()
+                && is_x86_feature_detected!("avx512vl")
+            {
                 // SAFETY: its features were found.
                 same("32 bytes", &unsafe { x86::avx512_vnni_by_32_bytes(panel, &rows) }, &expected);
             }
