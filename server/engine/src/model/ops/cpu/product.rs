@@ -9,6 +9,8 @@ use rayon::prelude::*;
 /// Fewer rows than this are not worth a thread; their columns are shared out instead.
 const LEAST_ROWS: usize = 32;
 const LEAST_COLUMNS: usize = 64;
+/// Rows and columns are shared out in these: of whole tiles of the products, so small that no thread waits long for another.
+const TILE: usize = 6;
 
 /// How a matrix lies within a slice: element (i, j) at `start + i * row + j * column`.
 #[derive(Clone, Copy)]
@@ -82,7 +84,7 @@ fn shared_out(
 ) {
     assert!(size >= m * n);
     let threads = rayon::current_num_threads();
-    let part = |all: usize, least: usize| all.div_ceil(threads).next_multiple_of(6).max(least);
+    let part = |all: usize, least: usize| all.div_ceil(threads).next_multiple_of(TILE).max(least);
     let (rows, columns) =
         if m >= n.min(2 * LEAST_ROWS) { (part(m, LEAST_ROWS), n) } else { (m, part(n, LEAST_COLUMNS)) };
     let places: Vec<(usize, usize)> =
