@@ -45,7 +45,7 @@ pub fn form(form: Form<GenerateConfig>) -> AnyView {
             |c| c.batch_size.to_string(), |c, text| put(&mut c.batch_size, number(text, 1..=1024)))}
         {form.field(("Seed", "seed", "Each row draws from its own stream of this seed."), Input::Number,
             |c| c.seed.to_string(), |c, text| put(&mut c.seed, number(text, 0..=u64::MAX)))}
-        {form.field(("Weights", "weights", "Eight bits are about twice as fast on a CPU; the texts are others, and equally good."), Input::Choice(WEIGHTS),
+        {form.field(("Weights", "weights", "Eight bits are faster on a CPU, about twice where it has instructions for them; the texts are others, and equally good."), Input::Choice(WEIGHTS),
             |c| spelling(&c.weights), |c, text| put(&mut c.weights, from_spelling(text)))}
     }
     .into_any()

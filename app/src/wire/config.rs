@@ -331,7 +331,7 @@ pub struct GenerateConfig {
     pub weights: WeightFormat,
 }
 
-/// The form of the weights that decoding reads for each token.
+/// The form of the weights that projections and the head are computed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightFormat {

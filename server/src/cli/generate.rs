@@ -72,7 +72,7 @@ pub struct Generate {
     /// Same seed and settings, same text
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().seed)]
     seed: u64,
-    /// f32, or int8: products in eight bits, about twice as fast on a CPU, other texts of the same quality
+    /// f32, or int8: products in eight bits, faster on a CPU (about twice where it has instructions for them), other texts of the same quality
     #[arg(long, value_parser = word::<WeightFormat>, default_value = "f32")]
     weights: WeightFormat,
     /// Longest sequence in tokens, prompt and instruction together, for --pairs [default: as in training]

@@ -67,7 +67,7 @@ pub(crate) fn few_linear(x: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2
     linear(x, weight, into)
 }
 
-/// As [`few_linear`], with weights in eight bits.
+/// As [`few_linear`] in eight bits, for any number of rows.
 pub(crate) fn int8_linear(x: Tensor<2>, weight: &cpu::Int8Matrix, into: Option<Tensor<2>>) -> Tensor<2> {
     plus(cpu::int8_linear(x, weight), into)
 }

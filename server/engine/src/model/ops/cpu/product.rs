@@ -9,8 +9,10 @@ use rayon::prelude::*;
 /// Fewer rows than this are not worth a thread; their columns are shared out instead.
 const LEAST_ROWS: usize = 32;
 const LEAST_COLUMNS: usize = 64;
-/// Rows and columns are shared out in these: of whole tiles of the products, so small that no thread waits long for another.
-const TILE: usize = 6;
+/// Rows are shared out in these: whole tiles of the products, so small that no thread waits long for another. Columns in whole lines of
+/// the cache.
+const ROWS: usize = 6;
+const COLUMNS: usize = 16;
 
 /// How a matrix lies within a slice: element (i, j) at `start + i * row + j * column`.
 #[derive(Clone, Copy)]
@@ -84,9 +86,9 @@ fn shared_out(
 ) {
     assert!(size >= m * n);
     let threads = rayon::current_num_threads();
-    let part = |all: usize, least: usize| all.div_ceil(threads).next_multiple_of(TILE).max(least);
+    let part = |all: usize, step: usize, least: usize| all.div_ceil(threads).next_multiple_of(step).max(least);
     let (rows, columns) =
-        if m >= n.min(2 * LEAST_ROWS) { (part(m, LEAST_ROWS), n) } else { (m, part(n, LEAST_COLUMNS)) };
+        if m >= n.min(2 * LEAST_ROWS) { (part(m, ROWS, LEAST_ROWS), n) } else { (m, part(n, COLUMNS, LEAST_COLUMNS)) };
     let places: Vec<(usize, usize)> =
         (0..m).step_by(rows).flat_map(|row| (0..n).step_by(columns).map(move |column| (row, column))).collect();
     places.into_par_iter().with_max_len(1).for_each(|(row, column)| {

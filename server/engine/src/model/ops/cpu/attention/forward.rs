@@ -152,7 +152,7 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
         |level| {
             turn(level, &q[start..], shape.q_width, (count, dim), shape.scale(), scaled);
             for strip in strips(count) {
-                let seen = (past + strip + LANES).min(past + count);
+                let seen = past + (strip + LANES).min(count);
                 let queries = Right { values: &scaled[strip..], row: BLOCK };
                 rows(
                     level,

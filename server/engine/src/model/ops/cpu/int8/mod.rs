@@ -9,6 +9,7 @@ mod tile;
 
 use rayon::prelude::*;
 
+use super::product::filled;
 use super::simd::vectorised;
 use tile::{Instructions, Panel, tile};
 
@@ -23,6 +24,8 @@ const GROUPS: usize = BLOCK / GROUP;
 const MANY: usize = 64;
 /// Rows of x of one task: few enough that they stay in the cache while panel after panel goes by.
 const TASK_ROWS: usize = 96;
+/// Blocks of x that one task narrows: some rows, since one alone is not worth another thread.
+const TASK_BLOCKS: usize = 512;
 /// Panels of one task with few rows.
 const TASK_PANELS: usize = 3;
 
@@ -111,9 +114,8 @@ impl Int8Rows {
             sums: vec![0; x.len()],
             blocks: columns / BLOCK,
         };
-        // Blocks of about one task of rows: a row alone is not worth another thread.
-        let (values, scales) = (rows.values.par_chunks_mut(512), rows.scales.par_chunks_mut(512));
-        values.zip(scales).zip(rows.sums.par_chunks_mut(512)).zip(x.par_chunks(512)).for_each(
+        let (values, scales) = (rows.values.par_chunks_mut(TASK_BLOCKS), rows.scales.par_chunks_mut(TASK_BLOCKS));
+        values.zip(scales).zip(rows.sums.par_chunks_mut(TASK_BLOCKS)).zip(x.par_chunks(TASK_BLOCKS)).for_each(
             |(((values, scales), sums), x)| {
                 vectorised(
                     #[inline(always)]
@@ -142,16 +144,16 @@ pub(super) fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
     let count = x.len() / columns;
     let x = Int8Rows::new(x, columns);
     if count >= MANY {
-        let mut y = vec![0.0; count * out];
-        y.par_chunks_mut(TASK_ROWS * out).enumerate().for_each(|(task, y)| {
-            for panel in 0..out.div_ceil(PANEL) {
-                let (first, width) = (panel * PANEL, PANEL.min(out - panel * PANEL));
-                sums(weight.panel(panel), &x, task * TASK_ROWS, y.len() / out, |row, sums| {
-                    y[row * out + first..][..width].copy_from_slice(&sums[..width]);
-                });
-            }
+        return filled(count * out, |y| {
+            y.par_chunks_mut(TASK_ROWS * out).enumerate().for_each(|(task, y)| {
+                for panel in 0..out.div_ceil(PANEL) {
+                    let (first, width) = (panel * PANEL, PANEL.min(out - panel * PANEL));
+                    sums(weight.panel(panel), &x, task * TASK_ROWS, y.len() / out, |row, sums| {
+                        y[row * out + first..][..width].write_copy_of_slice(&sums[..width]);
+                    });
+                }
+            });
         });
-        return y;
     }
     // Panel by panel while it is made, so that each task owns a piece: [panels, rows, PANEL].
     let mut panels = vec![[0.0; PANEL]; out.div_ceil(PANEL) * count];
@@ -226,6 +228,24 @@ mod tests {
             for (value, narrowed) in block.iter().zip(narrow(block, scale)) {
                 let found = f32::from(narrowed) * scale;
                 assert!((value - found).abs() <= scale * 0.5001, "{value} became {found} in steps of {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_is_off_by_half_a_step_of_its_block_at_most() {
+        let (out, columns) = (40, 64);
+        let weight = values(out * columns);
+        let matrix = Int8Matrix::new(&weight, columns);
+        for (row, weights) in weight.chunks(columns).enumerate() {
+            let (panel, lane) = (matrix.panel(row / PANEL), row % PANEL);
+            for (block, weights) in weights.as_chunks::<BLOCK>().0.iter().enumerate() {
+                let scale = widened(panel.scales[block][lane]);
+                let found = panel.values[block].iter().flat_map(|group| group.0[lane]);
+                for (weight, found) in weights.iter().zip(found) {
+                    let found = f32::from(found) * scale;
+                    assert!((weight - found).abs() <= largest(weights) / 127.0 * 0.51, "{weight} became {found}");
+                }
             }
         }
     }

@@ -40,9 +40,7 @@ impl Instructions {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni | Self::AvxVnni => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => false,
-            Self::Plain => false,
+            _ => false,
         }
     }
 
@@ -177,7 +175,7 @@ mod x86 {
                             std::array::from_fn(|row| [_mm256_set1_epi32($start(rows[row].sums[block])); 2]);
                         for (number, Group(weights)) in groups.iter().enumerate() {
                             let place: *const __m256i = weights.as_ptr().cast();
-                            // SAFETY: a group is 128 bytes.
+                            // SAFETY: a group is 128 bytes and begins a line of the cache.
                             let weights = unsafe {
                                 [_mm256_load_si256(place.add(half * 2)), _mm256_load_si256(place.add(half * 2 + 1))]
                             };
