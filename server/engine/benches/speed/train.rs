@@ -98,7 +98,8 @@ impl Fixed {
         let (steps, _) = timed(&model, &pairs, &config)?;
         ensure!(steps.iter().all(|step| step.tokens == (self.batch * self.seq) as u64), "sequences are not full");
         let mut found = report("train", &steps[1..]);
-        let gflop = gflop(&model.config, &vec![self.seq; self.batch], steps[1].supervised_tokens as usize);
+        // The last token of a sequence is a target alone.
+        let gflop = gflop(&model.config, &vec![self.seq - 1; self.batch], steps[1].supervised_tokens as usize);
         let rate = gflop * found["tokens_per_s"].as_f64().unwrap_or_default() / (self.batch * self.seq) as f64;
         let peak = gemm_peak(device, &model.config, self.batch * self.seq);
         found["gflops"] = json!(rate);

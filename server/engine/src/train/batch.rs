@@ -53,9 +53,11 @@ impl Packed {
                 packed.targets.push(sequence.ids[position]);
             }
             packed.queries.push((sequence.first_target - 1, sequence.supervised()));
-            packed.ids.extend_from_slice(&sequence.ids);
-            packed.lengths.push(sequence.ids.len());
-            packed.positions.extend(0..sequence.ids.len());
+            // The last token is a target alone: no later one looks at it.
+            let read = sequence.ids.len() - 1;
+            packed.ids.extend_from_slice(&sequence.ids[..read]);
+            packed.lengths.push(read);
+            packed.positions.extend(0..read);
         }
         packed
     }

@@ -1,6 +1,7 @@
 //! Backward: from dL/dhidden to the gradients of the LoRA factors, layer by layer in reverse. The frozen weights get
 //! none, and what lies below the lowest adapted projection is not computed.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
@@ -76,7 +77,8 @@ impl LayerBackward<'_> {
         let rope = &self.pass.rope;
         let (dq, dk) =
             (self.rows.map_or_else(|| rope.clone(), |rows| rope.at(rows)).rotate_back(dq), rope.rotate_back(dk));
-        let normed = || rms_norm(x.clone(), &layer.attention_norm, eps);
+        let normed = LazyCell::new(|| rms_norm(x.clone(), &layer.attention_norm, eps));
+        let normed = || Tensor::clone(&normed);
         let asked = || match self.rows {
             Some(rows) => normed().select(0, rows.clone()),
             None => normed(),

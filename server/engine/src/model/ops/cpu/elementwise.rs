@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::super::Dropout;
 use super::exp::sigmoid;
 use super::product::filled;
-use super::simd::vectorised;
+use super::simd::{Level, vectorised};
 
 /// Partial sums per row: enough for the widest vectors to add side by side.
 const LANES: usize = 16;
@@ -16,12 +16,12 @@ const LANES: usize = 16;
 const ROWS_PER_TASK: usize = 32;
 
 /// Makes `[rows, columns]` block by block; `write` gets the first row's number and the block, every value of which it sets.
-fn by_rows(size: usize, columns: usize, write: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+fn by_rows(size: usize, columns: usize, write: impl Fn(Level, usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
     filled(size, |out| {
         out.par_chunks_mut(columns * ROWS_PER_TASK).enumerate().for_each(|(block, rows)| {
             vectorised(
                 #[inline(always)]
-                |_| write(block * ROWS_PER_TASK, rows),
+                |level| write(level, block * ROWS_PER_TASK, rows),
             );
         });
     })
@@ -77,7 +77,7 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
         x.len(),
         columns,
         #[inline(always)]
-        |first, rows| {
+        |_, first, rows| {
             let x = &x[first * columns..first * columns + rows.len()];
             for (y, x) in rows.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
                 let scale = inverse_rms(x, eps);
@@ -142,10 +142,10 @@ pub(super) fn swiglu(gate: &[f32], up: &[f32], columns: usize) -> Vec<f32> {
         gate.len(),
         columns,
         #[inline(always)]
-        |first, rows| {
+        |level, first, rows| {
             let range = first * columns..first * columns + rows.len();
             for ((y, gate), up) in rows.iter_mut().zip(&gate[range.clone()]).zip(&up[range]) {
-                y.write(gate * sigmoid(*gate) * up);
+                y.write(gate * sigmoid(level, *gate) * up);
             }
         },
     )
@@ -160,9 +160,9 @@ pub(super) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &mut [f32], columns:
             let (gate, up) = (&gate[range.clone()], &up[range]);
             vectorised(
                 #[inline(always)]
-                |_| {
+                |level| {
                     for (((dgate, dy), gate), up) in dgate.iter_mut().zip(dy).zip(gate).zip(up) {
-                        let sigmoid = sigmoid(*gate);
+                        let sigmoid = sigmoid(level, *gate);
                         let silu = gate * sigmoid;
                         dgate.write(*dy * up * (sigmoid + silu * (1.0 - sigmoid)));
                         *dy *= silu;

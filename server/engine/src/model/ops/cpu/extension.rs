@@ -12,7 +12,7 @@ use super::super::attention::Place;
 use super::cache::{self, LayerCache};
 use super::int8::{self, Int8Matrix};
 use super::product::filled;
-use super::{attention, elementwise, head, linear, thin};
+use super::{attention, elementwise, head, linear, panels, thin};
 
 #[backend_extension(Flex)]
 pub(super) trait CpuKernels: Backend {
@@ -196,7 +196,12 @@ impl CpuKernels for Flex {
     fn linear_kernel(x: Primitive, weight: Primitive, back: bool) -> Primitive {
         let (x, weight) = (Matrix::new(x), Matrix::new(weight));
         let (rows, out) = (x.rows(), if back { weight.columns() } else { weight.rows() });
-        tensor(linear::linear(x.values(), (weight.values(), weight.columns()), back), [rows, out])
+        let values = if back {
+            linear::backward(x.values(), (weight.values(), weight.columns()))
+        } else {
+            panels::linear(x.values(), weight.values(), weight.columns(), None)
+        };
+        tensor(values, [rows, out])
     }
 
     fn few_linear_kernel(x: Primitive, weight: Primitive) -> Primitive {
@@ -217,9 +222,13 @@ impl CpuKernels for Flex {
 
     fn linear_sum_kernel(into: Primitive, x: Primitive, weight: Primitive, back: bool) -> Primitive {
         let (x, weight) = (Matrix::new(x), Matrix::new(weight));
-        Matrix::new(into).changed(|into| {
-            linear::linear_sum(x.values(), (weight.values(), weight.columns()), back, into);
-        })
+        let into = Matrix::new(into);
+        if back {
+            let weight = (weight.values(), weight.columns());
+            return into.changed(|into| linear::backward_sum(x.values(), weight, into));
+        }
+        let shape = into.shape();
+        tensor(panels::linear(x.values(), weight.values(), weight.columns(), Some(into.values())), shape)
     }
 
     fn lora_kernel(y: Primitive, x: Primitive, a: Primitive, b: Primitive, scale: f64, dropout: Dropout) -> Primitive {

@@ -5,13 +5,13 @@
 use rayon::prelude::*;
 
 use super::exp::exp;
-use super::product::{Into, View, product};
-use super::simd::vectorised;
+use super::simd::{Level, transpose, vectorised};
+use super::tile::{self, LANES, Left, Right};
 
 /// Rows of one task, vocabulary entries of one tile, and parts that the vocabulary is cut into. All fixed, so that a result does
 /// not depend on the number of threads.
 const ROWS: usize = 512;
-const TILE: usize = 512;
+const TILE: usize = 256;
 const PARTS: usize = 8;
 
 /// What one part of the vocabulary says of some rows.
@@ -95,22 +95,37 @@ fn parts(hidden: &[f32], weight: &[f32], targets: &[u32], with_gradient: bool) -
     let columns = hidden.len() / targets.len();
     let vocabulary = weight.len() / columns;
     let size = vocabulary.div_ceil(PARTS);
+    // Rows side by side, in strips as wide as a vector: [strips, columns, LANES].
+    let blocks: Vec<Vec<f32>> = hidden.par_chunks(ROWS * columns).map(|hidden| strips(hidden, columns)).collect();
     let tasks: Vec<(usize, usize)> =
-        (0..targets.len()).step_by(ROWS).flat_map(|row| (0..PARTS).map(move |part| (row, part * size))).collect();
+        (0..blocks.len()).flat_map(|block| (0..PARTS).map(move |part| (block, part * size))).collect();
     tasks
         .into_par_iter()
         .with_max_len(1)
-        .map_init(Vec::new, |tile, (row, first)| {
-            let rows = ROWS.min(targets.len() - row);
-            let hidden = &hidden[row * columns..(row + rows) * columns];
+        .map_init(Vec::new, |tile, (block, first)| {
+            let targets = &targets[block * ROWS..targets.len().min((block + 1) * ROWS)];
             let end = (first + size).min(vocabulary);
-            part(hidden, weight, columns, &targets[row..row + rows], first.min(end)..end, tile, with_gradient)
+            part(&blocks[block], weight, columns, targets, first.min(end)..end, tile, with_gradient)
         })
         .collect()
 }
 
+/// Rows side by side, in strips as wide as a vector: [rows, columns] -> [strips, columns, LANES]. Rows that there are not are 0.
+fn strips(x: &[f32], columns: usize) -> Vec<f32> {
+    let mut strips = vec![0.0; padded(x.len() / columns) * columns];
+    vectorised(
+        #[inline(always)]
+        |level| {
+            for (strip, x) in strips.chunks_exact_mut(columns * LANES).zip(x.chunks(LANES * columns)) {
+                transpose(level, (x, columns), (x.len() / columns, columns), 1.0, (strip, LANES));
+            }
+        },
+    );
+    strips
+}
+
 fn part(
-    hidden: &[f32],
+    strips: &[f32],
     weight: &[f32],
     columns: usize,
     targets: &[u32],
@@ -119,69 +134,124 @@ fn part(
     with_gradient: bool,
 ) -> Part {
     let rows = targets.len();
+    let width = padded(rows);
     let mut part = Part {
-        largest: vec![f32::NEG_INFINITY; rows],
-        sums: vec![0.0; rows],
+        largest: vec![f32::NEG_INFINITY; width],
+        sums: vec![0.0; width],
         targets: vec![f32::NEG_INFINITY; rows],
         weighted: vec![0.0; if with_gradient { rows * columns } else { 0 }],
     };
-    let view = View::new(0, columns);
+    tile.resize(TILE * width, 0.0);
     for first in entries.clone().step_by(TILE) {
-        let width = TILE.min(entries.end - first);
-        tile.resize(rows * width, 0.0);
-        let (of_weight, of_tile) = (View::new(first * columns, columns), View::new(0, width));
-        let logits = (rows, columns, width);
-        product(logits, 1.0, (hidden, view), (weight, of_weight.transposed()), (tile, of_tile), Into::Empty);
-        for (row, logits) in tile.chunks_exact_mut(width).enumerate() {
-            let target = (targets[row] as usize).wrapping_sub(first);
-            if let Some(logit) = logits.get(target) {
-                part.targets[row] = *logit;
-            }
-            let (before, largest, sum) = exponentials(logits, part.largest[row]);
-            let shrink = if before == largest { 1.0 } else { (before - largest).exp() };
-            part.largest[row] = largest;
-            part.sums[row] = part.sums[row] * shrink + sum;
-            if with_gradient && shrink != 1.0 {
-                for value in &mut part.weighted[row * columns..(row + 1) * columns] {
-                    *value *= shrink;
+        let count = TILE.min(entries.end - first);
+        let weight = &weight[first * columns..(first + count) * columns];
+        let tile = &mut tile[..count * width];
+        vectorised(
+            #[inline(always)]
+            |level| {
+                let by_entry = Left { values: weight, row: columns, step: 1 };
+                for (strip, hidden) in strips.chunks_exact(columns * LANES).enumerate() {
+                    tile::rows(
+                        level,
+                        (count, columns),
+                        by_entry,
+                        Right { values: hidden, row: LANES },
+                        #[inline(always)]
+                        |entry, logits| *lanes(&mut tile[entry * width + strip * LANES..]) = *logits,
+                    );
                 }
-            }
-        }
-        if with_gradient {
-            let sums = (rows, width, columns);
-            product(sums, 1.0, (tile, of_tile), (weight, of_weight), (&mut part.weighted, view), Into::Sum);
-        }
+                for (row, target) in targets.iter().enumerate() {
+                    let target = (*target as usize).wrapping_sub(first);
+                    if target < count {
+                        part.targets[row] = tile[target * width + row];
+                    }
+                }
+                for strip in (0..width).step_by(LANES) {
+                    let shrink = exponentials(level, tile, width, strip, &mut part);
+                    for (row, shrink) in (strip..rows).zip(shrink) {
+                        if with_gradient && shrink != 1.0 {
+                            for value in &mut part.weighted[row * columns..(row + 1) * columns] {
+                                *value *= shrink;
+                            }
+                        }
+                    }
+                }
+                if with_gradient {
+                    add_weighted(level, tile, width, weight, columns, &mut part.weighted);
+                }
+            },
+        );
     }
     part
 }
 
-/// Turns logits into exp(logit - largest); gives the maximum before, the one now, and the sum.
-fn exponentials(logits: &mut [f32], before: f32) -> (f32, f32, f32) {
-    vectorised(
-        #[inline(always)]
-        |_| {
-            let mut highest = [before; 16];
-            let (blocks, rest) = logits.as_chunks::<16>();
-            for block in blocks {
-                for lane in 0..16 {
-                    highest[lane] = highest[lane].max(block[lane]);
+/// weighted [rows, columns] += the tile's columns as rows, times W.
+#[inline(always)]
+fn add_weighted(level: Level, tile: &[f32], width: usize, weight: &[f32], columns: usize, weighted: &mut [f32]) {
+    let (count, rows) = (weight.len() / columns, weighted.len() / columns);
+    let whole = columns - columns % LANES;
+    for column in (0..whole).step_by(LANES) {
+        tile::rows(
+            level,
+            (rows, count),
+            Left { values: tile, row: 1, step: width },
+            Right { values: &weight[column..], row: columns },
+            #[inline(always)]
+            |row, sums: &[f32; LANES]| {
+                let weighted = lanes(&mut weighted[row * columns + column..]);
+                for lane in 0..LANES {
+                    weighted[lane] += sums[lane];
                 }
-            }
-            let largest = highest.iter().chain(rest).fold(before, |largest, logit| largest.max(*logit));
-            let mut lanes = [0.0_f32; 16];
-            let (blocks, rest) = logits.as_chunks_mut::<16>();
-            for block in blocks {
-                for lane in 0..16 {
-                    block[lane] = exp(block[lane] - largest);
-                    lanes[lane] += block[lane];
-                }
-            }
-            let mut sum: f32 = lanes.iter().sum();
-            for logit in rest {
-                *logit = exp(*logit - largest);
-                sum += *logit;
-            }
-            (before, largest, sum)
-        },
-    )
+            },
+        );
+    }
+    for column in whole..columns {
+        for row in 0..rows {
+            let along = (0..count).map(|entry| tile[entry * width + row] * weight[entry * columns + column]);
+            weighted[row * columns + column] += along.sum::<f32>();
+        }
+    }
+}
+
+#[inline(always)]
+fn lanes(values: &mut [f32]) -> &mut [f32; LANES] {
+    values.first_chunk_mut().expect("strips are whole")
+}
+
+/// Whole strips of rows.
+fn padded(rows: usize) -> usize {
+    rows.next_multiple_of(LANES)
+}
+
+/// Turns a strip's logits into exp(logit - largest) and adds them up; gives by how much what was added up before shrinks.
+#[inline(always)]
+fn exponentials(level: Level, tile: &mut [f32], width: usize, strip: usize, part: &mut Part) -> [f32; LANES] {
+    let (part_largest, part_sums) = (lanes(&mut part.largest[strip..]), lanes(&mut part.sums[strip..]));
+    let before = *part_largest;
+    let mut largest = before;
+    for logits in tile.chunks_exact_mut(width) {
+        let logits = *lanes(&mut logits[strip..]);
+        for lane in 0..LANES {
+            largest[lane] = if logits[lane] > largest[lane] { logits[lane] } else { largest[lane] };
+        }
+    }
+    let mut sums = [0.0; LANES];
+    for logits in tile.chunks_exact_mut(width) {
+        let logits = lanes(&mut logits[strip..]);
+        for lane in 0..LANES {
+            logits[lane] = exp(level, logits[lane] - largest[lane]);
+        }
+        for lane in 0..LANES {
+            sums[lane] += logits[lane];
+        }
+    }
+    let mut shrink = [1.0; LANES];
+    for lane in 0..LANES {
+        if before[lane] != largest[lane] {
+            shrink[lane] = (before[lane] - largest[lane]).exp();
+        }
+        part_sums[lane] = part_sums[lane] * shrink[lane] + sums[lane];
+    }
+    *part_largest = largest;
+    shrink
 }

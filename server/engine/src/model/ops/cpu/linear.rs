@@ -1,4 +1,4 @@
-//! Projections: `x Wᵀ` and `dy W` on all threads, and the LoRA beside one: dropout, both thin products and the sum in
+//! Beside [`super::panels`]: `dy W` on all threads, and the LoRA beside a projection: dropout, both thin products and the sum in
 //! blocks of rows that stay in the cache.
 
 use rayon::prelude::*;
@@ -6,58 +6,32 @@ use rayon::prelude::*;
 use super::super::Dropout;
 use super::elementwise::drop_rows;
 use super::product::{Into, View, filled, product, spread, spread_sum};
-use super::simd::{transpose, vectorised};
+use super::simd::vectorised;
 
-/// Rows that one task takes of a LoRA. Fixed, so that the gradients' sums do not depend on the number of threads.
+/// Rows that one task takes of a LoRA, at most.
 const BLOCK: usize = 128;
-/// Rows of a weight this far apart, or several times, fall on the same few places of the cache, so that going down a column of it is
-/// slow: from so many rows of x on, it is worth it to transpose such a weight before the product reads it by columns.
-const CROWDED: usize = 512;
-const MANY: usize = 256;
-/// Columns of one task of that: a line of the cache, so that no two threads read the same.
-const TURN: usize = 16;
+/// Its tasks come in whole fours, so that few threads are done at once.
+const FOURS: usize = 4;
+/// And a multiple of these: a line of the cache.
+const LINE: usize = 16;
 
-/// x: [rows, columns], w: [out, columns] -> `into` + x Wᵀ: [rows, out]; with `back`, x: [rows, out] -> `into` + x W.
-pub(super) fn linear(x: &[f32], w: (&[f32], usize), back: bool) -> Vec<f32> {
-    with_factors(x, w, back, |sizes, a, b| filled(sizes.0 * sizes.2, |out| spread(sizes, a, b, out)))
+/// dy: [rows, out], w: [out, columns] -> dy W: [rows, columns].
+pub(super) fn backward(dy: &[f32], (w, columns): (&[f32], usize)) -> Vec<f32> {
+    let (sizes, dy, w) = factors(dy, w, columns);
+    filled(sizes.0 * sizes.2, |dx| spread(sizes, dy, w, dx))
 }
 
-pub(super) fn linear_sum(x: &[f32], w: (&[f32], usize), back: bool, into: &mut [f32]) {
-    with_factors(x, w, back, |sizes, a, b| spread_sum(sizes, a, b, into));
+/// `dx` += dy W
+pub(super) fn backward_sum(dy: &[f32], (w, columns): (&[f32], usize), dx: &mut [f32]) {
+    let (sizes, dy, w) = factors(dy, w, columns);
+    spread_sum(sizes, dy, w, dx);
 }
 
 type Factor<'a> = (&'a [f32], View);
 
-fn with_factors<R>(
-    x: &[f32],
-    (w, columns): (&[f32], usize),
-    back: bool,
-    product: impl FnOnce((usize, usize, usize), Factor<'_>, Factor<'_>) -> R,
-) -> R {
+fn factors<'a>(dy: &'a [f32], w: &'a [f32], columns: usize) -> ((usize, usize, usize), Factor<'a>, Factor<'a>) {
     let out = w.len() / columns;
-    let (along_out, along_columns) = (View::new(0, out), View::new(0, columns));
-    if back {
-        return product((x.len() / out, out, columns), (x, along_out), (w, along_columns));
-    }
-    let sizes = (x.len() / columns, columns, out);
-    if sizes.0 >= MANY && columns.is_multiple_of(CROWDED) {
-        return product(sizes, (x, along_columns), (&turned(w, columns), along_out));
-    }
-    product(sizes, (x, along_columns), (w, along_columns.transposed()))
-}
-
-/// [out, columns] -> [columns, out], by all threads.
-fn turned(w: &[f32], columns: usize) -> Vec<f32> {
-    let out = w.len() / columns;
-    filled(w.len(), |turned| {
-        turned.par_chunks_mut(TURN * out).enumerate().for_each(|(block, turned)| {
-            let count = turned.len() / out;
-            vectorised(
-                #[inline(always)]
-                |level| transpose(level, (&w[block * TURN..], columns), (out, count), 1.0, (turned, out)),
-            );
-        });
-    })
+    ((dy.len() / out, out, columns), (dy, View::new(0, out)), (w, View::new(0, columns)))
 }
 
 /// A LoRA's factors and what is done to its input.
@@ -105,14 +79,20 @@ struct Scratch {
     low: Vec<f32>,
 }
 
+/// Rows of one task, by the number of rows alone: the gradients' sums do not depend on the number of threads.
+fn block(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(BLOCK).next_multiple_of(FOURS)).next_multiple_of(LINE)
+}
+
 /// y += scale * drop(x) Aᵀ Bᵀ. y: [rows, out], x: [rows, columns].
 pub(super) fn lora(y: &mut [f32], x: &[f32], lora: Lora<'_>) {
     let (columns, out) = (lora.columns(), lora.out());
-    y.par_chunks_mut(BLOCK * out).zip(x.par_chunks(BLOCK * columns)).enumerate().for_each_init(
+    let block = block(x.len() / columns);
+    y.par_chunks_mut(block * out).zip(x.par_chunks(block * columns)).enumerate().for_each_init(
         Scratch::default,
-        |scratch, (block, (y, x))| {
+        |scratch, (index, (y, x))| {
             let rows = x.len() / columns;
-            let (_, low) = lora.lower(x, block * BLOCK, scratch);
+            let (_, low) = lora.lower(x, index * block, scratch);
             let low_view = View::new(0, lora.rank);
             let sizes = (rows, lora.rank, out);
             let b = (lora.b, low_view.transposed());
@@ -124,16 +104,17 @@ pub(super) fn lora(y: &mut [f32], x: &[f32], lora: Lora<'_>) {
 /// dx += drop(scale * dy B A), by the same mask; gives (dA, dB). dx, x: [rows, columns], dy: [rows, out].
 pub(super) fn lora_backward(dx: &mut [f32], x: &[f32], dy: &[f32], lora: Lora<'_>) -> (Vec<f32>, Vec<f32>) {
     let (columns, out) = (lora.columns(), lora.out());
+    let block = block(x.len() / columns);
     let parts: Vec<(Vec<f32>, Vec<f32>)> = dx
-        .par_chunks_mut(BLOCK * columns)
-        .zip(x.par_chunks(BLOCK * columns))
-        .zip(dy.par_chunks(BLOCK * out))
+        .par_chunks_mut(block * columns)
+        .zip(x.par_chunks(block * columns))
+        .zip(dy.par_chunks(block * out))
         .enumerate()
-        .map_init(<(Scratch, Vec<f32>, Vec<f32>)>::default, |(scratch, dlow, back), (block, ((dx, x), dy))| {
+        .map_init(<(Scratch, Vec<f32>, Vec<f32>)>::default, |(scratch, dlow, back), (index, ((dx, x), dy))| {
             let rows = x.len() / columns;
             let (narrow, wide, of_dy) = (View::new(0, lora.rank), View::new(0, columns), View::new(0, out));
             let (mut da, mut db) = (vec![0.0; lora.a.len()], vec![0.0; lora.b.len()]);
-            let (dropped, low) = lora.lower(x, block * BLOCK, scratch);
+            let (dropped, low) = lora.lower(x, index * block, scratch);
             // dB = scale * dyᵀ low
             let sizes = (out, rows, lora.rank);
             product(sizes, lora.scale, (dy, of_dy.transposed()), (low, narrow), (&mut db, narrow), Into::Empty);
@@ -152,7 +133,7 @@ pub(super) fn lora_backward(dx: &mut [f32], x: &[f32], dy: &[f32], lora: Lora<'_
                 back.resize(rows * columns, 0.0);
                 product(sizes, 1.0, (dlow, narrow), (lora.a, wide), (back, wide), Into::Empty);
                 scratch.dropped.resize(rows * columns, 0.0);
-                drop_rows(back, &mut scratch.dropped, block * BLOCK * columns, lora.dropout);
+                drop_rows(back, &mut scratch.dropped, index * block * columns, lora.dropout);
                 add(dx, &scratch.dropped);
             }
             (da, db)

@@ -12,6 +12,7 @@ mod extension;
 mod head;
 mod int8;
 mod linear;
+mod panels;
 mod product;
 mod simd;
 mod thin;

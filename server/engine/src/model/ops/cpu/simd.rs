@@ -16,7 +16,7 @@ pub(super) enum Level {
 impl Level {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn best() -> Self {
+    pub(super) fn best() -> Self {
         if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
             return Self::Plain;
         }
@@ -79,6 +79,20 @@ pub(super) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
 #[inline(always)]
 pub(super) fn multiply_add(level: Level, a: f32, b: f32, c: f32) -> f32 {
     if level.is_fused() { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Asks for the line of the cache that `place` is in, and does not wait; any address will do.
+#[inline(always)]
+pub(super) fn fetch(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "the instruction is behind an unsafe function")]
+    // SAFETY: every x86-64 has the instruction, and it reads nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// Where a value may be put, whether one stands there or not.

@@ -23,7 +23,7 @@ pub(super) struct Right<'a> {
     pub(super) row: usize,
 }
 
-/// Gives each row of `left [m, k] right [k, N]` to `take`, in order; N is 8 or 16.
+/// Gives each row of `left [m, k] right [k, N]` to `take`, in order; N is 8, 16 or 32.
 #[inline(always)]
 pub(super) fn rows<const N: usize>(
     level: Level,
@@ -35,12 +35,17 @@ pub(super) fn rows<const N: usize>(
     // As many rows at a time as leave registers for what is multiplied.
     match (level, N) {
         #[cfg(target_arch = "x86_64")]
+        (Level::Avx512, 32) => rows_by::<__m512, 8, 2, N>(sizes, left, right, take),
+        #[cfg(target_arch = "x86_64")]
         (Level::Avx512, 16) => rows_by::<__m512, 16, 1, N>(sizes, left, right, take),
         #[cfg(target_arch = "x86_64")]
         (Level::Avx512 | Level::Avx2, 8) => rows_by::<__m256, 12, 1, N>(sizes, left, right, take),
         #[cfg(target_arch = "x86_64")]
+        (Level::Avx2, 32) => rows_by::<__m256, 3, 4, N>(sizes, left, right, take),
+        #[cfg(target_arch = "x86_64")]
         (Level::Avx512 | Level::Avx2, _) => rows_by::<__m256, 6, 2, N>(sizes, left, right, take),
         (Level::Plain, 8) => rows_by::<Plain, 12, 1, N>(sizes, left, right, take),
+        (Level::Plain, 32) => rows_by::<Plain, 3, 4, N>(sizes, left, right, take),
         (Level::Plain, _) => rows_by::<Plain, 6, 2, N>(sizes, left, right, take),
     }
 }
@@ -136,6 +141,7 @@ mod tests {
             for level in Level::here() {
                 agree::<8>(level, sizes);
                 agree::<16>(level, sizes);
+                agree::<32>(level, sizes);
             }
         }
     }

@@ -144,7 +144,7 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                         #[inline(always)]
                         |key, scores| store(p, key, strip, scores),
                     );
-                    let inverse = causal_softmax(p, strip, past + strip, seen);
+                    let inverse = causal_softmax(level, p, strip, past + strip, seen);
                     let along = *lanes(&along[strip..]);
                     let gradients = Right { values: &dy_turned[strip..], row: BLOCK };
                     rows(

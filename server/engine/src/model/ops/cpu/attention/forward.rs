@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::super::exp::exp;
 use super::super::product::filled;
-use super::super::simd::{transpose, vectorised};
+use super::super::simd::{Level, transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, rows};
 use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, store, strips, tiled, turn};
 
@@ -87,7 +87,7 @@ fn one_query(
                 }
             }
             for scores in scores.chunks_exact_mut(seen) {
-                softmax(scores);
+                softmax(level, scores);
             }
             for first in (0..dim - dim % LANES).step_by(LANES) {
                 let left = Left { values: scores, row: seen, step: 1 };
@@ -114,19 +114,19 @@ fn one_query(
 }
 
 #[inline(always)]
-fn softmax(scores: &mut [f32]) {
+fn softmax(level: Level, scores: &mut [f32]) {
     let largest = scores.iter().fold(f32::NEG_INFINITY, |largest, score| largest.max(*score));
     let mut sums = [0.0_f32; LANES];
     let (blocks, rest) = scores.as_chunks_mut::<LANES>();
     for block in blocks {
         for (score, sum) in block.iter_mut().zip(&mut sums) {
-            *score = exp(*score - largest);
+            *score = exp(level, *score - largest);
             *sum += *score;
         }
     }
     let mut sum: f32 = sums.iter().sum();
     for score in rest {
-        *score = exp(*score - largest);
+        *score = exp(level, *score - largest);
         sum += *score;
     }
     let inverse = 1.0 / sum;
@@ -162,7 +162,7 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
                     #[inline(always)]
                     |key, scores| store(p, key, strip, scores),
                 );
-                let inverse = causal_softmax(p, strip, past + strip, seen);
+                let inverse = causal_softmax(level, p, strip, past + strip, seen);
                 let weights = Right { values: &p[strip..], row: BLOCK };
                 rows(
                     level,

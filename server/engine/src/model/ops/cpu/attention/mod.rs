@@ -130,7 +130,7 @@ fn turn(level: Level, x: &[f32], width: usize, (rows, dim): (usize, usize), scal
 /// Turns one strip's scores into exp(score - largest) down each column; query `lane` sees keys `0..=first + lane` of the `seen`
 /// that were computed, the others become 0. Gives the inverse of each column's sum.
 #[inline(always)]
-fn causal_softmax(p: &mut [f32], strip: usize, first: usize, seen: usize) -> [f32; LANES] {
+fn causal_softmax(level: Level, p: &mut [f32], strip: usize, first: usize, seen: usize) -> [f32; LANES] {
     for key in first + 1..seen {
         for score in &mut p[key * BLOCK + strip..][..(key - first).min(LANES)] {
             *score = f32::NEG_INFINITY;
@@ -147,7 +147,7 @@ fn causal_softmax(p: &mut [f32], strip: usize, first: usize, seen: usize) -> [f3
     for row in p.chunks_exact_mut(BLOCK).take(seen) {
         let scores = lanes_mut(&mut row[strip..]);
         for lane in 0..LANES {
-            scores[lane] = exp(scores[lane] - largest[lane]);
+            scores[lane] = exp(level, scores[lane] - largest[lane]);
         }
         for lane in 0..LANES {
             sums[lane] += scores[lane];
