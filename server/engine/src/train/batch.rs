@@ -61,6 +61,11 @@ impl Packed {
         }
         packed
     }
+
+    /// All tokens of its sequences, the last ones included.
+    pub(super) fn tokens(&self) -> usize {
+        self.ids.len() + self.lengths.len()
+    }
 }
 
 /// Encodes the pairs and counts what encoding did to them.
@@ -117,4 +122,21 @@ pub(super) fn order(count: usize, seed: u64, epoch: u32) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut stream(seed, Purpose::Shuffle, u64::from(epoch), 0));
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_batch_reads_all_but_each_last_token_and_counts_them_all() {
+        let sequence = |ids: &[u32], first_target| Sequence { ids: ids.to_vec(), first_target };
+        let packed = Packed::new(&[sequence(&[5, 6, 7, 8], 2), sequence(&[9, 4], 1)]);
+        assert_eq!(packed.ids, [5, 6, 7, 9]);
+        assert_eq!(packed.lengths, [3, 1]);
+        assert_eq!(packed.positions, [0, 1, 2, 0]);
+        assert_eq!((packed.rows.as_slice(), packed.targets.as_slice()), ([1, 2, 3].as_slice(), [7, 8, 4].as_slice()));
+        assert_eq!(packed.queries, [(1, 2), (0, 1)]);
+        assert_eq!(packed.tokens(), 6);
+    }
 }

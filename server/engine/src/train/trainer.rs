@@ -207,7 +207,7 @@ impl<'a> Trainer<'a> {
                 return Err(Error::NonFinite { what: "the loss", step, detail });
             }
             sums.loss += loss / supervised as f64;
-            sums.tokens += indices.iter().map(|&index| self.sequences[index].ids.len() as u64).sum::<u64>();
+            sums.tokens += packed.tokens() as u64;
             accumulate(&mut sums.gradients, gradients);
         }
         Ok(Some(sums))

@@ -2,6 +2,7 @@
 //! for the rest. Relative error below 3e-7 on [-87, 88]; smaller arguments give 0.
 
 use super::simd::{Level, multiply_add};
+use super::tile::{LANES, lanes, lanes_mut};
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts, so that `x - n ln 2` keeps its digits (Cody, Waite 1980).
@@ -29,6 +30,34 @@ pub(super) fn exp(level: Level, x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn sigmoid(level: Level, x: f32) -> f32 {
     1.0 / (1.0 + exp(level, -x))
+}
+
+/// Turns a strip of columns, `width` values from row to row, into exp(value - largest) down each; gives the largest, `largest` included,
+/// and the sums.
+#[inline(always)]
+pub(super) fn exponentials(
+    level: Level,
+    values: &mut [f32],
+    (width, strip): (usize, usize),
+    mut largest: [f32; LANES],
+) -> ([f32; LANES], [f32; LANES]) {
+    for row in values.chunks_exact(width) {
+        let values = lanes(&row[strip..]);
+        for lane in 0..LANES {
+            largest[lane] = if values[lane] > largest[lane] { values[lane] } else { largest[lane] };
+        }
+    }
+    let mut sums = [0.0; LANES];
+    for row in values.chunks_exact_mut(width) {
+        let values = lanes_mut(&mut row[strip..]);
+        for lane in 0..LANES {
+            values[lane] = exp(level, values[lane] - largest[lane]);
+        }
+        for lane in 0..LANES {
+            sums[lane] += values[lane];
+        }
+    }
+    (largest, sums)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 
 use rayon::prelude::*;
 
-use super::exp::exp;
-use super::simd::{Level, transpose, vectorised};
-use super::tile::{self, LANES, Left, Right};
+use super::exp::exponentials;
+use super::simd::{Level, vectorised};
+use super::tile::{self, LANES, Left, Right, lanes, lanes_mut, strips};
 
 /// Rows of one task, vocabulary entries of one tile, and parts that the vocabulary is cut into. All fixed, so that a result does
 /// not depend on the number of threads.
@@ -95,8 +95,8 @@ fn parts(hidden: &[f32], weight: &[f32], targets: &[u32], with_gradient: bool) -
     let columns = hidden.len() / targets.len();
     let vocabulary = weight.len() / columns;
     let size = vocabulary.div_ceil(PARTS);
-    // Rows side by side, in strips as wide as a vector: [strips, columns, LANES].
-    let blocks: Vec<Vec<f32>> = hidden.par_chunks(ROWS * columns).map(|hidden| strips(hidden, columns)).collect();
+    let blocks: Vec<Vec<f32>> =
+        hidden.par_chunks(ROWS * columns).map(|hidden| strips::<LANES>(hidden, columns)).collect();
     let tasks: Vec<(usize, usize)> =
         (0..blocks.len()).flat_map(|block| (0..PARTS).map(move |part| (block, part * size))).collect();
     tasks
@@ -110,20 +110,6 @@ fn parts(hidden: &[f32], weight: &[f32], targets: &[u32], with_gradient: bool) -
         .collect()
 }
 
-/// Rows side by side, in strips as wide as a vector: [rows, columns] -> [strips, columns, LANES]. Rows that there are not are 0.
-fn strips(x: &[f32], columns: usize) -> Vec<f32> {
-    let mut strips = vec![0.0; padded(x.len() / columns) * columns];
-    vectorised(
-        #[inline(always)]
-        |level| {
-            for (strip, x) in strips.chunks_exact_mut(columns * LANES).zip(x.chunks(LANES * columns)) {
-                transpose(level, (x, columns), (x.len() / columns, columns), 1.0, (strip, LANES));
-            }
-        },
-    );
-    strips
-}
-
 fn part(
     strips: &[f32],
     weight: &[f32],
@@ -134,7 +120,7 @@ fn part(
     with_gradient: bool,
 ) -> Part {
     let rows = targets.len();
-    let width = padded(rows);
+    let width = rows.next_multiple_of(LANES);
     let mut part = Part {
         largest: vec![f32::NEG_INFINITY; width],
         sums: vec![0.0; width],
@@ -157,7 +143,7 @@ fn part(
                         by_entry,
                         Right { values: hidden, row: LANES },
                         #[inline(always)]
-                        |entry, logits| *lanes(&mut tile[entry * width + strip * LANES..]) = *logits,
+                        |entry, logits| *lanes_mut(&mut tile[entry * width + strip * LANES..]) = *logits,
                     );
                 }
                 for (row, target) in targets.iter().enumerate() {
@@ -167,7 +153,7 @@ fn part(
                     }
                 }
                 for strip in (0..width).step_by(LANES) {
-                    let shrink = exponentials(level, tile, width, strip, &mut part);
+                    let shrink = take_in(level, tile, width, strip, &mut part);
                     for (row, shrink) in (strip..rows).zip(shrink) {
                         if with_gradient && shrink != 1.0 {
                             for value in &mut part.weighted[row * columns..(row + 1) * columns] {
@@ -198,7 +184,7 @@ fn add_weighted(level: Level, tile: &[f32], width: usize, weight: &[f32], column
             Right { values: &weight[column..], row: columns },
             #[inline(always)]
             |row, sums: &[f32; LANES]| {
-                let weighted = lanes(&mut weighted[row * columns + column..]);
+                let weighted = lanes_mut(&mut weighted[row * columns + column..]);
                 for lane in 0..LANES {
                     weighted[lane] += sums[lane];
                 }
@@ -213,45 +199,19 @@ fn add_weighted(level: Level, tile: &[f32], width: usize, weight: &[f32], column
     }
 }
 
-#[inline(always)]
-fn lanes(values: &mut [f32]) -> &mut [f32; LANES] {
-    values.first_chunk_mut().expect("strips are whole")
-}
-
-/// Whole strips of rows.
-fn padded(rows: usize) -> usize {
-    rows.next_multiple_of(LANES)
-}
-
 /// Turns a strip's logits into exp(logit - largest) and adds them up; gives by how much what was added up before shrinks.
 #[inline(always)]
-fn exponentials(level: Level, tile: &mut [f32], width: usize, strip: usize, part: &mut Part) -> [f32; LANES] {
-    let (part_largest, part_sums) = (lanes(&mut part.largest[strip..]), lanes(&mut part.sums[strip..]));
-    let before = *part_largest;
-    let mut largest = before;
-    for logits in tile.chunks_exact_mut(width) {
-        let logits = *lanes(&mut logits[strip..]);
-        for lane in 0..LANES {
-            largest[lane] = if logits[lane] > largest[lane] { logits[lane] } else { largest[lane] };
-        }
-    }
-    let mut sums = [0.0; LANES];
-    for logits in tile.chunks_exact_mut(width) {
-        let logits = lanes(&mut logits[strip..]);
-        for lane in 0..LANES {
-            logits[lane] = exp(level, logits[lane] - largest[lane]);
-        }
-        for lane in 0..LANES {
-            sums[lane] += logits[lane];
-        }
-    }
+fn take_in(level: Level, tile: &mut [f32], width: usize, strip: usize, part: &mut Part) -> [f32; LANES] {
+    let before = *lanes(&part.largest[strip..]);
+    let (largest, sums) = exponentials(level, tile, (width, strip), before);
     let mut shrink = [1.0; LANES];
+    let part_sums = lanes_mut(&mut part.sums[strip..]);
     for lane in 0..LANES {
         if before[lane] != largest[lane] {
             shrink[lane] = (before[lane] - largest[lane]).exp();
         }
         part_sums[lane] = part_sums[lane] * shrink[lane] + sums[lane];
     }
-    *part_largest = largest;
+    *lanes_mut(&mut part.largest[strip..]) = largest;
     shrink
 }

@@ -12,8 +12,8 @@ use super::simd::vectorised;
 const BLOCK: usize = 128;
 /// Its tasks come in whole fours, so that few threads are done at once.
 const FOURS: usize = 4;
-/// And a multiple of these: a line of the cache.
-const LINE: usize = 16;
+/// Fewer rows are not worth a task.
+const LEAST_ROWS: usize = 16;
 
 /// dy: [rows, out], w: [out, columns] -> dy W: [rows, columns].
 pub(super) fn backward(dy: &[f32], (w, columns): (&[f32], usize)) -> Vec<f32> {
@@ -81,7 +81,7 @@ struct Scratch {
 
 /// Rows of one task, by the number of rows alone: the gradients' sums do not depend on the number of threads.
 fn block(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(BLOCK).next_multiple_of(FOURS)).next_multiple_of(LINE)
+    rows.div_ceil(rows.div_ceil(BLOCK).next_multiple_of(FOURS)).next_multiple_of(LEAST_ROWS)
 }
 
 /// y += scale * drop(x) Aᵀ Bᵀ. y: [rows, out], x: [rows, columns].

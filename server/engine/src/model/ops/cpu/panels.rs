@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::product::filled;
+use super::product::{Out, filled};
 use super::simd::{Level, fetch, transpose, vectorised};
 use super::tile::{Left, Right, rows};
 
@@ -48,23 +48,22 @@ fn spread<const N: usize>(
         .step_by(task.panels * N)
         .flat_map(|output| (0..m).step_by(task.rows).map(move |row| (row, output)))
         .collect();
-    let y = Output(y.as_mut_ptr().cast());
+    let y = Out::new(y);
     places.into_par_iter().with_max_len(1).for_each_init(Vec::new, |packed, (row, output)| {
         let (end, width) = (m.min(row + task.rows), n.min(output + task.panels * N) - output);
-        let y = y.clone();
         vectorised(
             #[inline(always)]
             |level| {
                 for first in (0..k).step_by(depth) {
                     let deep = depth.min(k - first);
                     pack::<N>(level, (&w[output * k + first..], k), (width, deep), packed);
-                    let before = if first == 0 { plus.map(<[f32]>::as_ptr) } else { Some(y.0.cast_const()) };
+                    let before = if first == 0 { plus.map(<[f32]>::as_ptr) } else { Some(y.at(0).cast_const()) };
                     for row in (row..end).step_by(strip) {
                         let count = strip.min(end - row);
                         let left = Left { values: &x[row * k + first..], row: k, step: 1 };
                         for (panel, values) in packed.chunks_exact(deep * N).enumerate() {
                             let place = row * n + output + panel * N;
-                            let piece = Piece { y: y.0, before, place, row: n, width: N.min(width - panel * N) };
+                            let piece = Piece { y, before, place, row: n, width: N.min(width - panel * N) };
                             piece.fetch(count);
                             rows::<N>(
                                 level,
@@ -92,7 +91,8 @@ impl Task {
     /// With which all threads are done first, if each takes the next task when it is done with one.
     fn best((rows, panels): (usize, usize), strip: usize, threads: usize) -> Self {
         let tasks = (1..=PANELS).rev().flat_map(|panels| {
-            (1..=threads).map(move |parts| Self { panels, rows: rows.div_ceil(parts).next_multiple_of(strip) })
+            (1..=threads)
+                .map(move |parts| Self { panels, rows: rows.div_ceil(parts).next_multiple_of(strip).max(strip) })
         });
         let time = |task: &Self| {
             let count = panels.div_ceil(task.panels) * rows.div_ceil(task.rows);
@@ -123,21 +123,10 @@ fn pack<const N: usize>(
     }
 }
 
-/// An output whose pieces several threads write, each its own.
-#[derive(Clone)]
-struct Output(*mut f32);
-
-#[expect(unsafe_code, reason = "pieces of an output are written by several threads")]
-// SAFETY: no piece is of two tasks, and nothing else reads before all are done.
-unsafe impl Send for Output {}
-#[expect(unsafe_code, reason = "as above")]
-// SAFETY: as above.
-unsafe impl Sync for Output {}
-
 /// Where a tile's sums go, and what they are added to.
 #[derive(Clone, Copy)]
 struct Piece {
-    y: *mut f32,
+    y: Out,
     before: Option<*const f32>,
     place: usize,
     row: usize,
@@ -151,7 +140,7 @@ impl Piece {
     fn fetch(self, rows: usize) {
         for row in 0..rows {
             for column in (0..self.width).step_by(LINE) {
-                fetch(self.y.wrapping_add(self.place + row * self.row + column));
+                fetch(self.y.at(self.place + row * self.row + column));
             }
         }
     }
@@ -174,7 +163,7 @@ impl Piece {
                     }
                 }
             }
-            let y = self.y.add(start);
+            let y = self.y.at(start);
             if self.width == N {
                 y.cast::<[f32; N]>().write_unaligned(sums);
             } else {
@@ -204,7 +193,9 @@ mod tests {
 
     #[test]
     fn panels_of_either_width_make_the_product_whatever_is_left_over() {
-        for sizes in [(1, 1, 1), (5, 3, 7), (40, 64, 96), (23, 70, 33), (9, 2 * DEPTH + 5, 50), (130, 17, 200)] {
+        for sizes in
+            [(0, 4, 5), (1, 1, 1), (5, 3, 7), (40, 64, 96), (23, 70, 33), (9, 2 * DEPTH + 5, 50), (130, 17, 200)]
+        {
             agree::<16>(6, sizes);
             agree::<32>(8, sizes);
         }

@@ -68,7 +68,7 @@ pub(super) fn product(
 
 /// `out [m, n] = a [m, k] b [k, n]` on all threads; `out` is contiguous and gets every element.
 pub(super) fn spread(sizes: (usize, usize, usize), a: (&[f32], View), b: (&[f32], View), out: &mut [MaybeUninit<f32>]) {
-    shared_out(sizes, a, b, Out(out.as_mut_ptr().cast()), out.len(), Into::Empty);
+    shared_out(sizes, a, b, Out::new(out), out.len(), Into::Empty);
 }
 
 /// `out [m, n] += a [m, k] b [k, n]` on all threads; `out` is contiguous.
@@ -101,7 +101,17 @@ fn shared_out(
 
 /// An output whose parts several threads write, each its own.
 #[derive(Clone, Copy)]
-struct Out(*mut f32);
+pub(super) struct Out(*mut f32);
+
+impl Out {
+    pub(super) fn new(values: &mut [MaybeUninit<f32>]) -> Self {
+        Self(values.as_mut_ptr().cast())
+    }
+
+    pub(super) fn at(self, place: usize) -> *mut f32 {
+        self.0.wrapping_add(place)
+    }
+}
 
 #[expect(unsafe_code, reason = "parts of an output are written by several threads")]
 // SAFETY: each thread writes the rows and columns that are its own, and nothing reads before all are done.

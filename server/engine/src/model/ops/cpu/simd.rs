@@ -14,17 +14,17 @@ pub(super) enum Level {
 }
 
 impl Level {
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn best() -> Self {
-        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
-            return Self::Plain;
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            return if wide { Self::Avx512 } else { Self::Avx2 };
         }
-        let wide = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        if wide { Self::Avx512 } else { Self::Avx2 }
+        Self::Plain
     }
 
     /// All that this machine has.

@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::simd::vectorised;
-use super::tile::{Left, Right, rows};
+use super::tile::{Left, Right, rows, strips};
 
 /// Rows of W of one task: of whole tiles.
 const TASK: usize = 96;
@@ -43,13 +43,13 @@ pub(super) fn linear(x: &[f32], weights: &[f32], columns: usize) -> Vec<f32> {
 /// N rows of x side by side; y: [out, rows].
 fn fill<const N: usize>(x: &[f32], weights: &[f32], columns: usize, y: &mut [f32]) {
     let count = x.len() / columns;
-    let strips: Vec<Vec<f32>> = x.chunks(N * columns).map(|x| side_by_side::<N>(x, columns)).collect();
+    let strips = strips::<N>(x, columns);
     y.par_chunks_mut(TASK * count).zip(weights.par_chunks(TASK * columns)).for_each(|(y, weights)| {
         vectorised(
             #[inline(always)]
             |level| {
                 let left = Left { values: weights, row: columns, step: 1 };
-                for (strip, x) in strips.iter().enumerate() {
+                for (strip, x) in strips.chunks_exact(N * columns).enumerate() {
                     let right = Right { values: x, row: N };
                     rows::<N>(level, (y.len() / count, columns), left, right, |out, sums| {
                         put(sums, strip * N, &mut y[out * count..(out + 1) * count]);
@@ -68,15 +68,4 @@ fn put<const N: usize>(sums: &[f32; N], first: usize, y: &mut [f32]) {
         Some(y) => *y = *sums,
         None => y.iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
     }
-}
-
-/// [rows, columns] -> [columns, N], filled up with zeros.
-fn side_by_side<const N: usize>(x: &[f32], columns: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; columns * N];
-    for (row, x) in x.chunks_exact(columns).enumerate() {
-        for (turned, x) in turned.chunks_exact_mut(N).zip(x) {
-            turned[row] = *x;
-        }
-    }
-    turned
 }

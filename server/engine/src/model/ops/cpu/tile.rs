@@ -4,7 +4,7 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 
-use super::simd::{Level, Plain, Vector};
+use super::simd::{Level, Plain, Vector, transpose, vectorised};
 
 /// Columns of most tiles: one vector of AVX-512, two of others.
 pub(super) const LANES: usize = 16;
@@ -21,6 +21,31 @@ pub(super) struct Left<'a> {
 pub(super) struct Right<'a> {
     pub(super) values: &'a [f32],
     pub(super) row: usize,
+}
+
+/// The first of `values` as whole vectors.
+#[inline(always)]
+pub(super) fn lanes(values: &[f32]) -> &[f32; LANES] {
+    values.first_chunk().expect("a strip is whole")
+}
+
+#[inline(always)]
+pub(super) fn lanes_mut(values: &mut [f32]) -> &mut [f32; LANES] {
+    values.first_chunk_mut().expect("a strip is whole")
+}
+
+/// Rows side by side as right factors: [rows, columns] -> [strips, columns, N]. Rows that there are not are 0.
+pub(super) fn strips<const N: usize>(x: &[f32], columns: usize) -> Vec<f32> {
+    let mut strips = vec![0.0; (x.len() / columns).next_multiple_of(N) * columns];
+    vectorised(
+        #[inline(always)]
+        |level| {
+            for (strip, x) in strips.chunks_exact_mut(columns * N).zip(x.chunks(N * columns)) {
+                transpose(level, (x, columns), (x.len() / columns, columns), 1.0, (strip, N));
+            }
+        },
+    );
+    strips
 }
 
 /// Gives each row of `left [m, k] right [k, N]` to `take`, in order; N is 8, 16 or 32.

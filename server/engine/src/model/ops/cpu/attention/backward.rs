@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use super::super::super::attention::Place;
 use super::super::product::filled;
 use super::super::simd::{transpose, vectorised};
-use super::super::tile::{LANES, Left, Right, rows};
-use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, lanes, lanes_mut, packed, store, strips, tiled, turn};
+use super::super::tile::{LANES, Left, Right, lanes, lanes_mut, rows};
+use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, packed, store, strips, tiled, turn};
 
 /// What backward is made from: forward's inputs and output, and dL/doutput.
 #[derive(Clone, Copy)]

@@ -6,9 +6,9 @@ mod backward;
 mod forward;
 
 use super::super::attention::Place;
-use super::exp::exp;
+use super::exp::exponentials;
 use super::simd::{Level, multiply_add, transpose};
-use super::tile::LANES;
+use super::tile::{LANES, lanes_mut};
 pub(super) use backward::{Trace, backward};
 pub(super) use forward::forward;
 
@@ -106,17 +106,6 @@ fn store(into: &mut [f32], row: usize, column: usize, values: &[f32; LANES]) {
     *lanes_mut(&mut into[row * BLOCK + column..]) = *values;
 }
 
-/// The first of `values` as whole vectors.
-#[inline(always)]
-fn lanes(values: &[f32]) -> &[f32; LANES] {
-    values.first_chunk().expect("a strip is whole")
-}
-
-#[inline(always)]
-fn lanes_mut(values: &mut [f32]) -> &mut [f32; LANES] {
-    values.first_chunk_mut().expect("a strip is whole")
-}
-
 /// Rows of `x` as columns of `[dim, BLOCK]`, times `scale`; columns that have no row are 0.
 #[inline(always)]
 fn turn(level: Level, x: &[f32], width: usize, (rows, dim): (usize, usize), scale: f32, into: &mut Vec<f32>) {
@@ -136,22 +125,6 @@ fn causal_softmax(level: Level, p: &mut [f32], strip: usize, first: usize, seen:
             *score = f32::NEG_INFINITY;
         }
     }
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    for row in p.chunks_exact(BLOCK).take(seen) {
-        let scores = lanes(&row[strip..]);
-        for lane in 0..LANES {
-            largest[lane] = if scores[lane] > largest[lane] { scores[lane] } else { largest[lane] };
-        }
-    }
-    let mut sums = [0.0; LANES];
-    for row in p.chunks_exact_mut(BLOCK).take(seen) {
-        let scores = lanes_mut(&mut row[strip..]);
-        for lane in 0..LANES {
-            scores[lane] = exp(level, scores[lane] - largest[lane]);
-        }
-        for lane in 0..LANES {
-            sums[lane] += scores[lane];
-        }
-    }
+    let (_, sums) = exponentials(level, &mut p[..seen * BLOCK], (BLOCK, strip), [f32::NEG_INFINITY; LANES]);
     sums.map(|sum| 1.0 / sum)
 }
