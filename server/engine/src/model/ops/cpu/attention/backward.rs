@@ -8,7 +8,7 @@ use super::super::super::attention::Place;
 use super::super::product::filled;
 use super::super::simd::{transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, lanes, lanes_mut, rows};
-use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, packed, store, strips, tiled, turn};
+use super::{BLOCK, Shape, Span, blocks, dot, exp_scores, packed, store, strips, tiled, turn};
 
 /// What backward is made from: forward's inputs and output, and dL/doutput.
 #[derive(Clone, Copy)]
@@ -136,16 +136,19 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                 for strip in strips(count) {
                     let seen = tiled(past + (strip + LANES).min(count), all);
                     let queries = Right { values: &scaled[strip..], row: BLOCK };
-                    rows(
-                        level,
-                        (seen, dim),
-                        keys,
-                        queries,
-                        #[inline(always)]
-                        |key, scores| store(p, key, strip, scores),
-                    );
-                    let inverse = causal_softmax(level, p, strip, past + strip, seen);
+                    let sums = exp_scores(level, (seen, dim), keys, queries, (&mut *p, strip), past + strip);
                     let along = *lanes(&along[strip..]);
+                    let (mut inverse, mut factor) = ([0.0; LANES], [0.0; LANES]);
+                    for lane in 0..LANES {
+                        inverse[lane] = 1.0 / sums[lane];
+                        factor[lane] = inverse[lane] * scale;
+                    }
+                    // What `p` lacks to be probabilities, the outputs' gradients get instead.
+                    for (dy, inverse) in dy_rows[strip * padded..].chunks_exact_mut(padded).zip(inverse) {
+                        for dy in dy {
+                            *dy *= inverse;
+                        }
+                    }
                     let gradients = Right { values: &dy_turned[strip..], row: BLOCK };
                     rows(
                         level,
@@ -155,12 +158,10 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                         #[inline(always)]
                         |key, dp: &[f32; LANES]| {
                             // By value: a compiler must take slices behind references for the same memory.
-                            let (mut weights, mut gradients) = (*lanes(&p[key * BLOCK + strip..]), [0.0; LANES]);
+                            let (weights, mut gradients) = (*lanes(&p[key * BLOCK + strip..]), [0.0; LANES]);
                             for lane in 0..LANES {
-                                weights[lane] *= inverse[lane];
-                                gradients[lane] = weights[lane] * (dp[lane] - along[lane]) * scale;
+                                gradients[lane] = weights[lane] * (dp[lane] - along[lane]) * factor[lane];
                             }
-                            store(p, key, strip, &weights);
                             store(ds, key, strip, &gradients);
                         },
                     );
@@ -209,8 +210,8 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
 /// Rows of `x` with their columns filled up to whole vectors: [rows, padded dim].
 fn pad(x: &[f32], width: usize, dim: usize, rows: usize, into: &mut Vec<f32>) {
     let padded = padded(dim);
-    into.clear();
-    into.resize(rows * padded, 0.0);
+    // What is behind a row is 0 once and for all.
+    into.resize(BLOCK * padded, 0.0);
     for row in 0..rows {
         into[row * padded..][..dim].copy_from_slice(&x[row * width..][..dim]);
     }

@@ -8,7 +8,7 @@ use super::super::exp::exp;
 use super::super::product::filled;
 use super::super::simd::{Level, transpose, vectorised};
 use super::super::tile::{LANES, Left, Right, rows};
-use super::{BLOCK, Shape, Span, blocks, causal_softmax, dot, store, strips, tiled, turn};
+use super::{BLOCK, Shape, Span, blocks, dot, exp_scores, store, strips, tiled, turn};
 
 /// Up to `BLOCK` queries of one sequence.
 struct Block<'a> {
@@ -154,15 +154,8 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
             for strip in strips(count) {
                 let seen = past + (strip + LANES).min(count);
                 let queries = Right { values: &scaled[strip..], row: BLOCK };
-                rows(
-                    level,
-                    (tiled(seen, all), dim),
-                    keys,
-                    queries,
-                    #[inline(always)]
-                    |key, scores| store(p, key, strip, scores),
-                );
-                let inverse = causal_softmax(level, p, strip, past + strip, seen);
+                let sums = exp_scores(level, (tiled(seen, all), dim), keys, queries, (&mut *p, strip), past + strip);
+                let inverse = sums.map(|sum| 1.0 / sum);
                 let weights = Right { values: &p[strip..], row: BLOCK };
                 rows(
                     level,

@@ -8,7 +8,7 @@ mod forward;
 use super::super::attention::Place;
 use super::exp::exponentials;
 use super::simd::{Level, multiply_add, transpose};
-use super::tile::{LANES, lanes_mut};
+use super::tile::{LANES, Left, Right, lanes_mut, rows};
 pub(super) use backward::{Trace, backward};
 pub(super) use forward::forward;
 
@@ -116,15 +116,30 @@ fn turn(level: Level, x: &[f32], width: usize, (rows, dim): (usize, usize), scal
     transpose(level, (x, width), (rows, dim), scale, (into, BLOCK));
 }
 
-/// Turns one strip's scores into exp(score - largest) down each column; query `lane` sees keys `0..=first + lane` of the `seen`
-/// that were computed, the others become 0. Gives the inverse of each column's sum.
+/// One strip of queries' scores with the first `seen` keys, as exp(score - largest) down each column of `p`, and the columns' sums. Query
+/// `lane` sees keys `0..=first + lane`, the others become 0.
 #[inline(always)]
-fn causal_softmax(level: Level, p: &mut [f32], strip: usize, first: usize, seen: usize) -> [f32; LANES] {
+fn exp_scores(
+    level: Level,
+    (seen, dim): (usize, usize),
+    keys: Left<'_>,
+    queries: Right<'_>,
+    (p, strip): (&mut [f32], usize),
+    first: usize,
+) -> [f32; LANES] {
+    rows(
+        level,
+        (seen, dim),
+        keys,
+        queries,
+        #[inline(always)]
+        |key, scores| store(p, key, strip, scores),
+    );
     for key in first + 1..seen {
         for score in &mut p[key * BLOCK + strip..][..(key - first).min(LANES)] {
             *score = f32::NEG_INFINITY;
         }
     }
     let (_, sums) = exponentials(level, &mut p[..seen * BLOCK], (BLOCK, strip), [f32::NEG_INFINITY; LANES]);
-    sums.map(|sum| 1.0 / sum)
+    sums
 }
