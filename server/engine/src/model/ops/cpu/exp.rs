@@ -9,7 +9,7 @@ const LOG2_E: f32 = std::f32::consts::LOG2_E;
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// Adding it rounds to a whole number, which then stands in the lowest bits with an exponent's bias of 127 added.
-const ROUND: f32 = 12_582_912.0 + 127.0; // 1.5 * 2^23
+const ROUND: f32 = 12_582_912.0 + 127.0; // 1.5 * 2^23, and the bias
 /// Of e^r on |r| <= ln 2 / 2, from the highest power down: the polynomial of degree 6 with the smallest relative error, 2e-9, of
 /// those that are 1 at 0.
 const POLYNOMIAL: [f32; 7] = [0.001_384_360_8, 0.008_374_196, 0.041_668_005, 0.166_664_3, 0.499_999_94, 1.0, 1.0];

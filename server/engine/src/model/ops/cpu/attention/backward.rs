@@ -25,8 +25,9 @@ struct Scratch {
     /// [head_dim, BLOCK]
     q: Vec<f32>,
     dy: Vec<f32>,
-    /// [keys, BLOCK]
+    /// [keys, BLOCK], exp(score - largest): probabilities but for each query's sum.
     p: Vec<f32>,
+    /// [keys, BLOCK]
     ds: Vec<f32>,
     /// [head_dim, BLOCK]
     turned: Vec<f32>,
@@ -138,11 +139,8 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                     let queries = Right { values: &scaled[strip..], row: BLOCK };
                     let sums = exp_scores(level, (seen, dim), keys, queries, (&mut *p, strip), past + strip);
                     let along = *lanes(&along[strip..]);
-                    let (mut inverse, mut factor) = ([0.0; LANES], [0.0; LANES]);
-                    for lane in 0..LANES {
-                        inverse[lane] = 1.0 / sums[lane];
-                        factor[lane] = inverse[lane] * scale;
-                    }
+                    let inverse = sums.map(|sum| 1.0 / sum);
+                    let factor = inverse.map(|inverse| inverse * scale);
                     // What `p` lacks to be probabilities, the outputs' gradients get instead.
                     for (dy, inverse) in dy_rows[strip * padded..].chunks_exact_mut(padded).zip(inverse) {
                         for dy in dy {
