@@ -32,6 +32,9 @@ pub fn error(error: engine::Error) -> AppError {
         engine::Error::NonFinite { .. } => {
             "Lower the learning rate or turn clipping on; the newest checkpoint before this step is intact."
         }
+        engine::Error::Memory { .. } => {
+            "Take a smaller batch size (more accumulation keeps a step as large) or maximum length, or recompute layers."
+        }
         engine::Error::Empty(_) => "Loosen the pair rule or choose another file.",
         engine::Error::Device { .. } => "Start with a device that this machine has; `flex` (the CPU) always works.",
         engine::Error::Stopped => "",

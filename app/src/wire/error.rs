@@ -5,7 +5,7 @@ use server_fn::codec::JsonEncoding;
 use server_fn::error::{FromServerFnError, ServerFnErrorErr};
 
 /// Codes are stable: `not_found`, `invalid_setting`, `malformed_file`, `missing_model`, `template_lock`,
-/// `queue_full`, `conflict`, `needs_run`, `unauthorised`, `too_large`, `non_finite`, `interrupted`, `internal`.
+/// `queue_full`, `conflict`, `needs_run`, `unauthorised`, `too_large`, `non_finite`, `memory`, `interrupted`, `internal`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct AppError {

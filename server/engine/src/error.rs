@@ -25,6 +25,13 @@ pub enum Error {
     Corrupt { path: PathBuf, expected: String, found: String },
     #[error("{what} is not finite at step {step}: {detail}")]
     NonFinite { what: &'static str, step: u32, detail: String },
+    /// A batch that does not fit, found before the first step. `available` is None where the system gave no number and refused.
+    #[error(
+        "the largest batch, of {tokens} tokens, needs {:.1} GB of memory{}",
+        gigabytes(*needed),
+        available.map_or_else(|| ", which the system does not give".to_owned(), |bytes| format!("; {:.1} GB are free", gigabytes(bytes)))
+    )]
+    Memory { tokens: usize, needed: u64, available: Option<u64> },
     /// Nothing to work on: "no pairs are left after the pair rule".
     #[error("{0}")]
     Empty(String),
@@ -33,6 +40,10 @@ pub enum Error {
     /// Stopped by its [`crate::Control`] without saving.
     #[error("stopped")]
     Stopped,
+}
+
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
 }
 
 impl Error {
@@ -46,6 +57,7 @@ impl Error {
             Self::TemplateLock { .. } => "template_lock",
             Self::Corrupt { .. } => "corrupt",
             Self::NonFinite { .. } => "non_finite",
+            Self::Memory { .. } => "memory",
             Self::Empty(_) => "empty",
             Self::Device { .. } => "device",
             Self::Stopped => "stopped",

@@ -5,7 +5,10 @@
 //! A program opts in: `#[global_allocator] static ALLOCATOR: engine::memory::Allocator = engine::memory::ALLOCATOR;`
 //! and [`keep_pages`] first thing in `main`.
 
+use std::mem::MaybeUninit;
+
 use libmimalloc_sys as mimalloc;
+use rayon::prelude::*;
 
 pub use ::mimalloc::MiMalloc as Allocator;
 
@@ -30,6 +33,34 @@ pub fn give_back() {
     unsafe { mimalloc::mi_collect(true) };
 }
 
+/// Takes blocks of these sizes in bytes all at once, writes to each of their pages, and frees them: tensors of these sizes then find
+/// pages that the system has cleared already. Where the system has not so much, what it says that it has, if it says it.
+pub(crate) fn reserve(sizes: &[usize]) -> Result<(), Option<u64>> {
+    const PAGE: usize = 4096;
+    // Linux gives what it does not have, and kills whoever uses it; so it is asked first.
+    let (needed, available) = (sizes.iter().map(|&size| size as u64).sum::<u64>(), available_bytes());
+    if available.is_some_and(|available| available < needed) {
+        return Err(available);
+    }
+    let mut blocks: Vec<Vec<u8>> = sizes.iter().map(|_| Vec::new()).collect();
+    if blocks.iter_mut().zip(sizes).any(|(block, &size)| block.try_reserve_exact(size).is_err()) {
+        return Err(None);
+    }
+    blocks.par_iter_mut().for_each(|block| {
+        let room = block.spare_capacity_mut();
+        room.iter_mut().step_by(PAGE).for_each(|byte| *byte = MaybeUninit::new(0));
+        std::hint::black_box(room);
+    });
+    Ok(())
+}
+
+/// What may still be taken without another process giving something up, with swap. Linux estimates it in /proc, of the whole machine
+/// even where a container may take less; elsewhere None.
+fn available_bytes() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    Some(kilobytes(&info, "MemAvailable:")? + kilobytes(&info, "SwapFree:")?)
+}
+
 /// The process's largest resident memory so far. Linux says it in /proc; elsewhere 0.
 pub fn peak_bytes() -> u64 {
     resident("VmHWM:")
@@ -42,7 +73,33 @@ pub fn resident_bytes() -> u64 {
 
 fn resident(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kilobytes.map_or(0, |value| value * 1024)
+    kilobytes(&status, what).unwrap_or(0)
+}
+
+/// A line of /proc such as `VmRSS:  1024 kB`, in bytes.
+fn kilobytes(text: &str, what: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(what))?;
+    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|value| value * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_is_reserved_and_what_there_is_not_is_refused() {
+        assert_eq!(reserve(&[]), Ok(()));
+        assert_eq!(reserve(&[1, 5000, 1 << 20]), Ok(()));
+        assert_eq!(
+            reserve(&[1 << 20, 1 << 62]).map_err(|available| available.is_some()),
+            Err(cfg!(target_os = "linux"))
+        );
+    }
+
+    #[test]
+    fn a_line_of_proc_is_read_in_bytes() {
+        assert_eq!(kilobytes("MemTotal:  7 kB\nMemAvailable:   12 kB\n", "MemAvailable:"), Some(12 << 10));
+        assert_eq!(kilobytes("MemTotal: 7 kB", "MemAvailable:"), None);
+        assert_eq!(kilobytes("MemAvailable: many", "MemAvailable:"), None);
+    }
 }

@@ -22,6 +22,11 @@ impl Sequence {
     pub(super) fn supervised(&self) -> usize {
         self.ids.len() - self.first_target
     }
+
+    /// The tokens that are computed. The last one is a target alone: no later one looks at it.
+    pub(super) fn read(&self) -> usize {
+        self.ids.len() - 1
+    }
 }
 
 /// Sequences of a batch one after another, without padding.
@@ -53,8 +58,7 @@ impl Packed {
                 packed.targets.push(sequence.ids[position]);
             }
             packed.queries.push((sequence.first_target - 1, sequence.supervised()));
-            // The last token is a target alone: no later one looks at it.
-            let read = sequence.ids.len() - 1;
+            let read = sequence.read();
             packed.ids.extend_from_slice(&sequence.ids[..read]);
             packed.lengths.push(read);
             packed.positions.extend(0..read);
@@ -117,11 +121,37 @@ fn masked(model: &BaseModel, sequence: &Sequence) -> Vec<(String, bool)> {
     sequence.ids.iter().enumerate().map(token).collect()
 }
 
-/// The order of an epoch's sequences: a function of the seed and the epoch alone.
-pub(super) fn order(count: usize, seed: u64, epoch: u32) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut stream(seed, Purpose::Shuffle, u64::from(epoch), 0));
-    order
+/// Which sequences each step takes. An epoch's order is a function of the seed and the epoch alone, and is kept until another
+/// epoch is asked for.
+pub(super) struct Plan {
+    sequences: usize,
+    batch_size: usize,
+    per_step: usize,
+    seed: u64,
+    epoch: u32,
+    order: Vec<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(sequences: usize, (batch_size, accumulation): (usize, usize), seed: u64) -> Self {
+        Self { sequences, batch_size, per_step: batch_size * accumulation, seed, epoch: 0, order: Vec::new() }
+    }
+
+    pub(super) fn steps_per_epoch(&self) -> u32 {
+        self.sequences.div_ceil(self.per_step) as u32
+    }
+
+    /// The micro-batches of a step, of which the first is 1. The last step of an epoch may be a short one.
+    pub(super) fn micro_batches(&mut self, step: u32) -> impl Iterator<Item = &[usize]> {
+        let (epoch, within) = ((step - 1) / self.steps_per_epoch(), (step - 1) % self.steps_per_epoch());
+        if self.order.is_empty() || epoch != self.epoch {
+            self.order = (0..self.sequences).collect();
+            self.order.shuffle(&mut stream(self.seed, Purpose::Shuffle, u64::from(epoch), 0));
+            self.epoch = epoch;
+        }
+        let first = within as usize * self.per_step;
+        self.order[first..self.sequences.min(first + self.per_step)].chunks(self.batch_size)
+    }
 }
 
 #[cfg(test)]
@@ -138,5 +168,20 @@ mod tests {
         assert_eq!((packed.rows.as_slice(), packed.targets.as_slice()), ([1, 2, 3].as_slice(), [7, 8, 4].as_slice()));
         assert_eq!(packed.queries, [(1, 2), (0, 1)]);
         assert_eq!(packed.tokens(), 6);
+    }
+
+    #[test]
+    fn a_plan_takes_each_sequence_once_an_epoch_in_an_order_of_the_epochs_own() {
+        let mut plan = Plan::new(7, (2, 2), 3);
+        assert_eq!(plan.steps_per_epoch(), 2);
+        let mut step = |step| plan.micro_batches(step).map(<[usize]>::to_vec).collect::<Vec<_>>();
+        let sizes = |step: &[Vec<usize>]| step.iter().map(Vec::len).collect::<Vec<_>>();
+        let (first, second) = (step(1), step(2));
+        assert_eq!((sizes(&first), sizes(&second)), (vec![2, 2], vec![2, 1]));
+        let mut all = [first.concat(), second.concat()].concat();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4, 5, 6]);
+        assert_ne!([step(3), step(4)], [first.clone(), second], "another epoch, another order");
+        assert_eq!(step(1), first, "whatever was asked for in between");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 use sha2::{Digest, Sha256};
 
-use super::batch::{Packed, Sequence, encode, order};
+use super::batch::{Packed, Plan, Sequence, encode};
 use super::checkpoint::{self, JobIdentity, State};
 use super::optimizer::{AdamW, accumulate, global_norm};
 use super::schedule::learning_rate;
@@ -14,8 +14,9 @@ use super::{Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome};
 use crate::control::{Control, Stop};
 use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with};
 use crate::lora::{Adapter, Lock, fresh, read_factors};
+use crate::memory;
 use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Products};
-use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
+use crate::model::ops::{Rope, Segments, attention, head_loss, is_cpu, target_log_probs};
 use crate::random::{Purpose, derive};
 use crate::{Error, Result};
 
@@ -29,7 +30,7 @@ pub(super) struct Trainer<'a> {
     on_event: &'a mut dyn FnMut(TrainEvent),
     sequences: Vec<Sequence>,
     validation: Vec<Sequence>,
-    steps_per_epoch: u32,
+    plan: Plan,
     steps: u32,
     set: LoraSet,
     optimizer: AdamW,
@@ -86,9 +87,8 @@ impl<'a> Trainer<'a> {
             )));
         }
         let (validation, _) = encode(model, job.template, job.validation, config)?;
-        let per_step = config.batch_size * config.accumulation;
-        let steps_per_epoch = sequences.len().div_ceil(per_step) as u32;
-        let all = steps_per_epoch.saturating_mul(config.epochs);
+        let plan = Plan::new(sequences.len(), (config.batch_size, config.accumulation), config.seed);
+        let all = plan.steps_per_epoch().saturating_mul(config.epochs);
         let steps = config.max_steps.map_or(all, |most| most.min(all));
 
         let identity = JobIdentity {
@@ -130,7 +130,7 @@ impl<'a> Trainer<'a> {
             on_event,
             sequences,
             validation,
-            steps_per_epoch,
+            plan,
             steps,
             set,
             optimizer,
@@ -141,6 +141,7 @@ impl<'a> Trainer<'a> {
     }
 
     pub(super) fn run(mut self) -> Result<TrainOutcome> {
+        self.reserve()?;
         if self.state.step == 0 {
             self.evaluate()?;
             self.state.validation_loss_before = self.state.validation_loss;
@@ -157,7 +158,7 @@ impl<'a> Trainer<'a> {
             };
             self.update(step, &sums, clock)?;
 
-            let (epoch_ends, last) = (step.is_multiple_of(self.steps_per_epoch), step == self.steps);
+            let (epoch_ends, last) = (step.is_multiple_of(self.plan.steps_per_epoch()), step == self.steps);
             let due = |every: Option<u32>| every.is_some_and(|every| step.is_multiple_of(every));
             if epoch_ends || last || due(self.config.evaluate_every) {
                 self.evaluate()?;
@@ -182,17 +183,31 @@ impl<'a> Trainer<'a> {
         Ok(self.outcome(sha256, None))
     }
 
+    /// Takes the memory of the largest batch to come, so that a run that does not fit fails before its first step, and none waits for
+    /// pages when a batch is larger than all before it.
+    fn reserve(&mut self) -> Result<()> {
+        let llama = &self.job.model.llama;
+        if !is_cpu(&llama.device) {
+            return Ok(()); // its memory is not this process's
+        }
+        let mut tokens = 0;
+        for step in self.state.step + 1..=self.steps {
+            for indices in self.plan.micro_batches(step) {
+                tokens = tokens.max(indices.iter().map(|&index| self.sequences[index].read()).sum());
+            }
+        }
+        let sizes = llama.trace_bytes(tokens, self.config.recompute_layers);
+        let needed = sizes.iter().map(|&size| size as u64).sum();
+        memory::reserve(&sizes).map_err(|available| Error::Memory { tokens, needed, available })
+    }
+
     /// The sums of one step over its micro-batches; None when asked to stop in the middle of it.
-    fn gradients(&self, step: u32) -> Result<Option<StepSums>> {
-        let epoch = (step - 1) / self.steps_per_epoch;
-        let within = ((step - 1) % self.steps_per_epoch) as usize;
-        let per_step = self.config.batch_size * self.config.accumulation;
-        let order = order(self.sequences.len(), self.config.seed, epoch);
-        let chosen = &order[within * per_step..((within + 1) * per_step).min(order.len())];
-        let supervised: usize = chosen.iter().map(|&index| self.sequences[index].supervised()).sum();
+    fn gradients(&mut self, step: u32) -> Result<Option<StepSums>> {
+        let micro_batches: Vec<Vec<usize>> = self.plan.micro_batches(step).map(<[usize]>::to_vec).collect();
+        let supervised: usize = micro_batches.iter().flatten().map(|&index| self.sequences[index].supervised()).sum();
 
         let mut sums = StepSums { loss: 0.0, gradients: Gradients::new(), tokens: 0, supervised: supervised as u64 };
-        for (micro, indices) in chosen.chunks(self.config.batch_size).enumerate() {
+        for (micro, indices) in micro_batches.iter().enumerate() {
             if self.control.asked().is_some() {
                 return Ok(None);
             }
@@ -257,7 +272,7 @@ impl<'a> Trainer<'a> {
         (self.on_event)(TrainEvent::Step(Step {
             step,
             steps: self.steps,
-            epoch: f64::from(step) / f64::from(self.steps_per_epoch),
+            epoch: f64::from(step) / f64::from(self.plan.steps_per_epoch()),
             loss: sums.loss,
             learning_rate: rate,
             gradient_norm: norm,
@@ -376,7 +391,7 @@ impl<'a> Trainer<'a> {
             trainable_percent: lora.trainable_percent(model),
             tokens: self.session.tokens,
             seconds: self.started.elapsed().as_secs_f64(),
-            peak_memory_bytes: crate::memory::peak_bytes(),
+            peak_memory_bytes: memory::peak_bytes(),
             adapter_sha256,
             stopped_at,
         }

@@ -69,6 +69,21 @@ pub(crate) struct Trace {
     pub(super) rows: Tensor<1, Int>,
 }
 
+impl Llama {
+    /// Sizes in bytes of the tensors of a [`Trace`] of so many tokens, and of what one layer's way back holds beside it.
+    pub(crate) fn trace_bytes(&self, tokens: usize, recompute: bool) -> Vec<usize> {
+        let config = &self.config;
+        let (q, kv) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+        let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+        let inner = [q, kv, kv, q, hidden, ffn, ffn];
+        let layers = config.num_hidden_layers;
+        let kept = std::iter::repeat_n(hidden, layers)
+            .chain(std::iter::repeat_n(inner, if recompute { 1 } else { layers }).flatten());
+        // The gradients of gate and up and of their product; of the layer's output and its normed input.
+        kept.chain([ffn, ffn, ffn, hidden, hidden]).map(|width| tokens * width * size_of::<f32>()).collect()
+    }
+}
+
 /// Attention as the caller arranges it (within segments, over a cache): layer, q, k, v -> context.
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2>;
 
@@ -193,6 +208,47 @@ impl Llama {
             (None, Products::Many) => linear(x, weight, into),
             (None, Products::Few) => few_linear(x, weight, into),
             (None, Products::Int8(small)) => int8_linear(x, small.projection(index, projection), into),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::super::BaseModel;
+    use super::super::super::ops::{Segments, attention};
+    use super::*;
+    use crate::device::Device;
+
+    #[test]
+    fn a_trace_holds_the_bytes_that_are_reserved_for_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+        let model = BaseModel::load(&path, &Device::open("flex").unwrap(), &mut |_, _| {}).unwrap();
+        let (config, device) = (&model.config, &model.llama.device);
+        let ids = [5, 6, 7, 8, 9, 10, 11];
+        let rope = Rope::new(&[0, 1, 2, 3, 4, 5, 6], config.head_dim, config.rope_theta, device);
+        let pass = Pass { rope, lora: None, dropout: DropoutSeed::OFF, products: Products::Many };
+        let segments =
+            Segments::new(&[7], config.num_attention_heads, config.num_key_value_heads, config.head_dim, device);
+        for recompute in [false, true] {
+            let attend = &mut |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, &segments);
+            let (_, trace) = model.llama.hidden_traced(&ids, &pass, attend, &[0, 1, 2, 3, 4, 5, 6], recompute);
+            let mut held = Vec::new();
+            for LayerTrace { x, inner } in trace.layers {
+                held.push(x);
+                if let Some(Inner { q, k, v, context, middle, gate, up }) = inner {
+                    held.extend([q, k, v, context, middle, gate, up]);
+                }
+            }
+            let held: Vec<usize> = held.iter().map(|x| x.dims()[0] * x.dims()[1] * 4).collect();
+            let mut reserved = model.llama.trace_bytes(7, recompute);
+            for size in held {
+                let place = reserved.iter().position(|&reserved| reserved == size).expect("each tensor has its block");
+                reserved.remove(place);
+            }
+            let beside = if recompute { 12 } else { 5 };
+            assert_eq!(reserved.len(), beside, "what one layer's way back holds beside the trace");
         }
     }
 }
