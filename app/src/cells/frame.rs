@@ -283,7 +283,6 @@ mod tests {
             version: "0.1.0".to_owned(),
             device: "flex".to_owned(),
             device_description: String::new(),
-            threads: 2,
             memory_bytes: 1 << 33,
             queued: 0,
             queue_limit: 8,

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use super::format::{bytes, counted};
+use super::format::bytes;
 use super::theme::ThemeSwitch;
 use crate::wire::SystemInfo;
 
@@ -22,13 +22,13 @@ pub fn Top(#[prop(optional)] children: Option<Children>) -> impl IntoView {
 
 /// The machine, in one line.
 pub fn machine(system: SystemInfo) -> AnyView {
-    let SystemInfo { version, device, device_description, threads, memory_bytes, queued, queue_limit } = system;
+    let SystemInfo { version, device, device_description, memory_bytes, queued, queue_limit } = system;
     view! {
         <footer class="machine">
             <p>
                 "Backtranslate " {version} " on " <strong>{device}</strong>
                 {(!device_description.is_empty()).then(|| format!(" ({device_description})"))}
-                ", " {counted(u64::from(threads), "thread")} ", " {bytes(memory_bytes)} " of memory; "
+                ", " {bytes(memory_bytes)} " of memory; "
                 {format!("{queued} of {queue_limit} places in the queue taken.")}
             </p>
         </footer>

@@ -80,8 +80,8 @@ pub struct SystemInfo {
     pub version: String,
     /// `flex`, `cuda:0`, …
     pub device: String,
+    /// With the threads that compute, where it is the CPU.
     pub device_description: String,
-    pub threads: u32,
     pub memory_bytes: u64,
     pub queued: u32,
     pub queue_limit: u32,

@@ -124,7 +124,6 @@ impl Core {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: self.device.clone(),
             device_description: self.device_description.clone(),
-            threads: std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32),
             memory_bytes: memory_bytes(),
             queued: self.jobs.waiting() as u32,
             queue_limit: self.jobs.limit() as u32,
