@@ -12,7 +12,7 @@ use engine::template::Template;
 use engine::train::{Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
 use engine::{Control, Error, Stop};
 
-use crate::support::{full_batch, golden_pairs, short_template, tiny};
+use crate::support::{full_batch, golden_pairs, load, pair, short_template, smollm2_path, tiny};
 
 /// Seven pairs, one at a time and two to a step: four epochs of four steps, the last step of each a short one.
 struct Bench {
@@ -234,6 +234,28 @@ fn a_run_that_was_stopped_before_its_first_step_starts_from_the_beginning() {
     let second = bench.run(folder.path(), nothing);
     assert_eq!((second.resumed, second.steps.len()), (None, 16));
     assert_eq!(second.evaluations.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 4, 8, 12, 16]);
+}
+
+/// 1,024 sequences of 2,048 tokens: more than a terabyte with SmolLM2.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_whose_largest_batch_does_not_fit_is_refused_before_its_first_step() {
+    let Some(path) = smollm2_path() else { return };
+    let mut bench = Bench { model: load(&path), ..Bench::new() };
+    bench.template = short_template(&bench.model.tokenizer);
+    bench.train = vec![pair("Count the foxes.", &"A fox. ".repeat(1000)); 1024];
+    (bench.config.batch_size, bench.config.max_length) = (1024, 2048);
+    let folder = tempfile::tempdir().unwrap();
+    let session = bench.run(folder.path(), nothing);
+    let error = session.result.unwrap_err();
+    assert_eq!(error.code(), "memory");
+    assert!(error.to_string().contains("2096128 tokens"), "{error}");
+    assert!(session.steps.is_empty() && session.evaluations.is_empty());
+
+    bench.config.batch_size = 1;
+    bench.config.max_length = 64;
+    bench.config.max_steps = Some(1);
+    assert_eq!(bench.run(folder.path(), nothing).result.unwrap().steps, 1, "what was refused is in nothing's way");
 }
 
 #[test]
