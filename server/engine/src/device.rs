@@ -67,15 +67,18 @@ impl Device {
 fn open(spec: &str, kind: &str, index: usize) -> Result<burn::tensor::Device> {
     match kind {
         "flex" if index == 0 => Ok(burn::tensor::Device::flex()),
+        "cuda" if !cfg!(feature = "cuda") => Err(lacks(spec, kind)),
+        "vulkan" if !cfg!(feature = "vulkan") => Err(lacks(spec, kind)),
         #[cfg(feature = "cuda")]
         "cuda" => Ok(burn::tensor::Device::cuda(index)),
         #[cfg(feature = "vulkan")]
         "vulkan" => Ok(burn::tensor::Device::vulkan(burn::tensor::DeviceKind::DiscreteGpu(index))),
-        "cuda" | "vulkan" => {
-            Err(refuse(spec, format!("this build has no {kind}; build with `--features {kind}`, or use flex")))
-        }
         _ => Err(refuse(spec, "unknown; devices are flex, flex:composed, cuda:N, vulkan:N".to_owned())),
     }
+}
+
+fn lacks(spec: &str, kind: &str) -> Error {
+    refuse(spec, format!("this build has no {kind}; build with `--features {kind}`, or use flex"))
 }
 
 fn refuse(spec: &str, problem: String) -> Error {
@@ -92,6 +95,10 @@ mod tests {
         let error = Device::open("tpu:3").unwrap_err();
         assert_eq!(error.code(), "device");
         assert!(error.to_string().contains("tpu:3"), "{error}");
+        if !cfg!(feature = "cuda") {
+            let error = Device::open("cuda:0").unwrap_err();
+            assert!(error.to_string().contains("--features cuda"), "{error}");
+        }
         assert!(Device::open("flex:x").is_err());
     }
 }
