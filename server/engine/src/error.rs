@@ -25,12 +25,8 @@ pub enum Error {
     Corrupt { path: PathBuf, expected: String, found: String },
     #[error("{what} is not finite at step {step}: {detail}")]
     NonFinite { what: &'static str, step: u32, detail: String },
-    /// A batch that does not fit, found before the first step. `available` is None where the system gave no number and refused.
-    #[error(
-        "the largest batch, of {tokens} tokens, needs {:.1} GB of memory{}",
-        gigabytes(*needed),
-        available.map_or_else(|| ", which the system does not give".to_owned(), |bytes| format!("; {:.1} GB are free", gigabytes(bytes)))
-    )]
+    /// A batch that does not fit, in bytes, found before the first step. `available` is None where it was the allocator that refused.
+    #[error("the largest batch, of {tokens} tokens, needs {:.1} GiB of memory{}", gib(*needed), free(*available))]
     Memory { tokens: usize, needed: u64, available: Option<u64> },
     /// Nothing to work on: "no pairs are left after the pair rule".
     #[error("{0}")]
@@ -42,8 +38,15 @@ pub enum Error {
     Stopped,
 }
 
-fn gigabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e9
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+fn free(available: Option<u64>) -> String {
+    match available {
+        Some(bytes) => format!("; {:.1} GiB are free", gib(bytes)),
+        None => ", which the system does not give".to_owned(),
+    }
 }
 
 impl Error {

@@ -34,7 +34,7 @@ pub fn give_back() {
 }
 
 /// Takes blocks of these sizes in bytes all at once, writes to each of their pages, and frees them: tensors of these sizes then find
-/// pages that the system has cleared already. Where the system has not so much, what it says that it has, if it says it.
+/// pages that the system has cleared already. Else what the system says that it has, or None where it was the allocator that refused.
 pub(crate) fn reserve(sizes: &[usize]) -> Result<(), Option<u64>> {
     const PAGE: usize = 4096;
     // Linux gives what it does not have, and kills whoever uses it; so it is asked first.
@@ -42,10 +42,11 @@ pub(crate) fn reserve(sizes: &[usize]) -> Result<(), Option<u64>> {
     if available.is_some_and(|available| available < needed) {
         return Err(available);
     }
-    let mut blocks: Vec<Vec<u8>> = sizes.iter().map(|_| Vec::new()).collect();
-    if blocks.iter_mut().zip(sizes).any(|(block, &size)| block.try_reserve_exact(size).is_err()) {
-        return Err(None);
-    }
+    let block = |&size: &usize| {
+        let mut block = Vec::<u8>::new();
+        block.try_reserve_exact(size).map(|()| block)
+    };
+    let mut blocks = sizes.iter().map(block).collect::<Result<Vec<_>, _>>().map_err(|_| None)?;
     blocks.par_iter_mut().for_each(|block| {
         let room = block.spare_capacity_mut();
         room.iter_mut().step_by(PAGE).for_each(|byte| *byte = MaybeUninit::new(0));
@@ -54,11 +55,20 @@ pub(crate) fn reserve(sizes: &[usize]) -> Result<(), Option<u64>> {
     Ok(())
 }
 
+/// Memory of the whole machine. Linux says it in /proc; elsewhere 0.
+pub fn total_bytes() -> u64 {
+    of_machine(&["MemTotal:"]).unwrap_or(0)
+}
+
 /// What may still be taken without another process giving something up, with swap. Linux estimates it in /proc, of the whole machine
 /// even where a container may take less; elsewhere None.
 fn available_bytes() -> Option<u64> {
+    of_machine(&["MemAvailable:", "SwapFree:"])
+}
+
+fn of_machine(what: &[&str]) -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    Some(kilobytes(&info, "MemAvailable:")? + kilobytes(&info, "SwapFree:")?)
+    what.iter().map(|what| kilobytes(&info, what)).sum()
 }
 
 /// The process's largest resident memory so far. Linux says it in /proc; elsewhere 0.

@@ -124,18 +124,9 @@ impl Core {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: self.device.clone(),
             device_description: self.device_description.clone(),
-            memory_bytes: memory_bytes(),
+            memory_bytes: engine::memory::total_bytes(),
             queued: self.jobs.waiting() as u32,
             queue_limit: self.jobs.limit() as u32,
         }
     }
-}
-
-/// Of the whole machine; 0 where the system does not say.
-fn memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

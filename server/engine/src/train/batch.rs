@@ -128,13 +128,13 @@ pub(super) struct Plan {
     batch_size: usize,
     per_step: usize,
     seed: u64,
-    epoch: u32,
+    epoch: Option<u32>,
     order: Vec<usize>,
 }
 
 impl Plan {
     pub(super) fn new(sequences: usize, (batch_size, accumulation): (usize, usize), seed: u64) -> Self {
-        Self { sequences, batch_size, per_step: batch_size * accumulation, seed, epoch: 0, order: Vec::new() }
+        Self { sequences, batch_size, per_step: batch_size * accumulation, seed, epoch: None, order: Vec::new() }
     }
 
     pub(super) fn steps_per_epoch(&self) -> u32 {
@@ -144,10 +144,10 @@ impl Plan {
     /// The micro-batches of a step, of which the first is 1. The last step of an epoch may be a short one.
     pub(super) fn micro_batches(&mut self, step: u32) -> impl Iterator<Item = &[usize]> {
         let (epoch, within) = ((step - 1) / self.steps_per_epoch(), (step - 1) % self.steps_per_epoch());
-        if self.order.is_empty() || epoch != self.epoch {
+        if self.epoch != Some(epoch) {
             self.order = (0..self.sequences).collect();
             self.order.shuffle(&mut stream(self.seed, Purpose::Shuffle, u64::from(epoch), 0));
-            self.epoch = epoch;
+            self.epoch = Some(epoch);
         }
         let first = within as usize * self.per_step;
         self.order[first..self.sequences.min(first + self.per_step)].chunks(self.batch_size)

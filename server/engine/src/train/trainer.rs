@@ -16,7 +16,7 @@ use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with}
 use crate::lora::{Adapter, Lock, fresh, read_factors};
 use crate::memory;
 use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Products};
-use crate::model::ops::{Rope, Segments, attention, head_loss, is_cpu, target_log_probs};
+use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
 use crate::random::{Purpose, derive};
 use crate::{Error, Result};
 
@@ -186,17 +186,18 @@ impl<'a> Trainer<'a> {
     /// Takes the memory of the largest batch to come, so that a run that does not fit fails before its first step, and none waits for
     /// pages when a batch is larger than all before it.
     fn reserve(&mut self) -> Result<()> {
-        let llama = &self.job.model.llama;
-        if !is_cpu(&llama.device) {
+        let model = self.job.model;
+        if !model.device.is_cpu() {
             return Ok(()); // its memory is not this process's
         }
+        (self.on_event)(TrainEvent::Phase("taking the memory of the largest batch"));
         let mut tokens = 0;
         for step in self.state.step + 1..=self.steps {
             for indices in self.plan.micro_batches(step) {
                 tokens = tokens.max(indices.iter().map(|&index| self.sequences[index].read()).sum());
             }
         }
-        let sizes = llama.trace_bytes(tokens, self.config.recompute_layers);
+        let sizes = model.llama.trace_bytes(tokens, self.config.recompute_layers);
         let needed = sizes.iter().map(|&size| size as u64).sum();
         memory::reserve(&sizes).map_err(|available| Error::Memory { tokens, needed, available })
     }

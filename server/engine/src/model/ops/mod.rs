@@ -19,7 +19,7 @@ mod tests;
 pub(crate) use attention::{Segments, attention, attention_backward};
 pub(crate) use cache::{RowCache, attend_cached};
 pub(crate) use cpu::Int8Matrix;
-pub(crate) use cpu::{is_cpu, use_fused};
+pub(crate) use cpu::use_fused;
 pub(crate) use head::{head_loss, target_log_probs};
 pub(crate) use linear::{Dropout, FactorGradients, Factors, Lora, few_linear, int8_linear, linear, linear_backward};
 pub(crate) use rms_norm::{rms_norm, rms_norm_backward};

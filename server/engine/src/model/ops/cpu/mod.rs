@@ -36,14 +36,9 @@ pub(crate) fn use_fused(fused: bool) {
     FUSED.store(fused, Ordering::Relaxed);
 }
 
-/// Whether tensors of this device are in this process's memory.
-pub(crate) fn is_cpu(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
-}
-
 /// Whether tensors of this device are for these kernels.
 pub(super) fn applies(device: &Device) -> bool {
-    FUSED.load(Ordering::Relaxed) && is_cpu(device)
+    FUSED.load(Ordering::Relaxed) && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
 pub(super) fn rms_norm(x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> {
