@@ -12,16 +12,12 @@ use server_fn::codec::Json;
 
 #[cfg(feature = "ssr")]
 use crate::backend::Backend;
-use crate::wire::*;
+use spec::*;
 
 #[cfg(feature = "ssr")]
 fn backend() -> Result<Arc<dyn Backend>, AppError> {
     use_context::<Arc<dyn Backend>>().ok_or_else(|| {
-        AppError::new(
-            "internal",
-            "The page was rendered without its server.",
-            "Restart the server and reload the page.",
-        )
+        AppError::internal("The page was rendered without its server.", "Restart the server and reload the page.")
     })
 }
 

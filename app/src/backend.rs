@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use crate::wire::*;
+use spec::*;
 
 type Result<T> = std::result::Result<T, AppError>;
 

@@ -12,7 +12,6 @@ mod components;
 mod pages;
 mod shell;
 mod socket;
-pub mod wire;
 
 use leptos::prelude::*;
 use leptos_meta::{Title, provide_meta_context};

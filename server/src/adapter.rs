@@ -3,12 +3,11 @@
 //! Wire configurations become engine configurations or a refusal that names the field; engine events,
 //! outputs and errors become wire ones, with a hint for the person. Runs nothing and writes nothing.
 
-use app::wire;
-use app::wire::AppError;
 use engine::data::{Format, PairRule};
 use engine::lora::{LoraConfig, Projection};
 use engine::template::{EndMarker, TemplateText, Truncation};
 use engine::train::{LossOn, Schedule};
+use spec::AppError;
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -43,25 +42,21 @@ pub fn error(error: engine::Error) -> AppError {
 }
 
 pub fn invalid(field: &str, value: impl std::fmt::Display, limit: &str) -> AppError {
-    AppError::new(
-        "invalid_setting",
-        format!("{field} is {value}; it must be {limit}"),
-        "Change this setting, then run again.",
-    )
+    AppError::invalid_setting(format!("{field} is {value}; it must be {limit}"), "Change this setting, then run again.")
 }
 
-pub fn format(format: wire::DataFormat) -> Option<Format> {
+pub fn format(format: spec::DataFormat) -> Option<Format> {
     match format {
-        wire::DataFormat::Auto => None,
-        wire::DataFormat::OasstMessages => Some(Format::OasstMessages),
-        wire::DataFormat::OasstTrees => Some(Format::OasstTrees),
-        wire::DataFormat::Lima => Some(Format::Lima),
-        wire::DataFormat::Pairs => Some(Format::Pairs),
-        wire::DataFormat::Alpaca => Some(Format::Alpaca),
+        spec::DataFormat::Auto => None,
+        spec::DataFormat::OasstMessages => Some(Format::OasstMessages),
+        spec::DataFormat::OasstTrees => Some(Format::OasstTrees),
+        spec::DataFormat::Lima => Some(Format::Lima),
+        spec::DataFormat::Pairs => Some(Format::Pairs),
+        spec::DataFormat::Alpaca => Some(Format::Alpaca),
     }
 }
 
-/// As [`wire::DataFormat`] spells it.
+/// As [`spec::DataFormat`] spells it.
 pub fn format_name(format: Format) -> &'static str {
     match format {
         Format::OasstMessages => "oasst_messages",
@@ -72,7 +67,7 @@ pub fn format_name(format: Format) -> &'static str {
     }
 }
 
-pub fn pair_rule(config: &wire::DataConfig) -> Result<PairRule> {
+pub fn pair_rule(config: &spec::DataConfig) -> Result<PairRule> {
     if let Some(quality) = config.quality_above.filter(|quality| !quality.is_finite()) {
         return Err(invalid("quality_above", quality, "a number (labels lie in 0..=1)"));
     }
@@ -88,24 +83,24 @@ pub fn pair_rule(config: &wire::DataConfig) -> Result<PairRule> {
         best_reply_only: config.best_reply_only,
         quality_above: config.quality_above,
         words_above: config.words_above as usize,
-        first_turn_only: config.turns == wire::Turns::First,
+        first_turn_only: config.turns == spec::Turns::First,
         limit: config.limit.map(|limit| limit as usize),
     })
 }
 
-pub fn projection(projection: wire::Projection) -> Projection {
+pub fn projection(projection: spec::Projection) -> Projection {
     match projection {
-        wire::Projection::QProj => Projection::QProj,
-        wire::Projection::KProj => Projection::KProj,
-        wire::Projection::VProj => Projection::VProj,
-        wire::Projection::OProj => Projection::OProj,
-        wire::Projection::GateProj => Projection::GateProj,
-        wire::Projection::UpProj => Projection::UpProj,
-        wire::Projection::DownProj => Projection::DownProj,
+        spec::Projection::QProj => Projection::QProj,
+        spec::Projection::KProj => Projection::KProj,
+        spec::Projection::VProj => Projection::VProj,
+        spec::Projection::OProj => Projection::OProj,
+        spec::Projection::GateProj => Projection::GateProj,
+        spec::Projection::UpProj => Projection::UpProj,
+        spec::Projection::DownProj => Projection::DownProj,
     }
 }
 
-pub fn lora(rank: u32, alpha: f64, dropout: f64, targets: &[wire::Projection]) -> Result<LoraConfig> {
+pub fn lora(rank: u32, alpha: f64, dropout: f64, targets: &[spec::Projection]) -> Result<LoraConfig> {
     if targets.is_empty() {
         return Err(invalid("targets", "empty", "at least one of the seven projections"));
     }
@@ -118,7 +113,7 @@ pub fn lora(rank: u32, alpha: f64, dropout: f64, targets: &[wire::Projection]) -
     Ok(LoraConfig { rank: rank as usize, alpha, dropout, targets })
 }
 
-pub fn template(config: &wire::TemplateConfig) -> Result<TemplateText> {
+pub fn template(config: &spec::TemplateConfig) -> Result<TemplateText> {
     let end = match config.end.as_str() {
         "" => return Err(invalid("template.end", "empty", "`eos`, `none` or a literal text")),
         "eos" => EndMarker::Eos,
@@ -134,17 +129,17 @@ pub fn template(config: &wire::TemplateConfig) -> Result<TemplateText> {
 }
 
 /// Validated: what comes back is accepted by [`engine::train::train`].
-pub fn train_config(config: &wire::TrainConfig) -> Result<engine::train::TrainConfig> {
+pub fn train_config(config: &spec::TrainConfig) -> Result<engine::train::TrainConfig> {
     let config = engine::train::TrainConfig {
         lora: lora(config.rank, config.alpha, config.dropout, &config.targets)?,
         max_length: config.max_length as usize,
         truncation: match config.truncation {
-            wire::Truncation::Response => Truncation::Response,
-            wire::Truncation::Right => Truncation::Right,
+            spec::Truncation::Response => Truncation::Response,
+            spec::Truncation::Right => Truncation::Right,
         },
         loss_on: match config.loss_on {
-            wire::LossOn::Target => LossOn::Target,
-            wire::LossOn::All => LossOn::All,
+            spec::LossOn::Target => LossOn::Target,
+            spec::LossOn::All => LossOn::All,
         },
         epochs: config.epochs,
         max_steps: config.max_steps,
@@ -152,9 +147,9 @@ pub fn train_config(config: &wire::TrainConfig) -> Result<engine::train::TrainCo
         accumulation: config.accumulation as usize,
         learning_rate: config.learning_rate,
         schedule: match config.schedule {
-            wire::Schedule::Constant => Schedule::Constant,
-            wire::Schedule::Linear => Schedule::Linear,
-            wire::Schedule::Cosine => Schedule::Cosine,
+            spec::Schedule::Constant => Schedule::Constant,
+            spec::Schedule::Linear => Schedule::Linear,
+            spec::Schedule::Cosine => Schedule::Cosine,
         },
         warmup_steps: config.warmup_steps,
         weight_decay: config.weight_decay,
@@ -170,7 +165,7 @@ pub fn train_config(config: &wire::TrainConfig) -> Result<engine::train::TrainCo
 }
 
 /// Validated: what comes back is accepted by [`engine::generate::generate`].
-pub fn generate_config(config: &wire::GenerateConfig) -> Result<engine::generate::GenerateConfig> {
+pub fn generate_config(config: &spec::GenerateConfig) -> Result<engine::generate::GenerateConfig> {
     if config.limit == Some(0) {
         return Err(invalid("limit", 0, "at least 1, or left out for all rows"));
     }
@@ -183,25 +178,25 @@ pub fn generate_config(config: &wire::GenerateConfig) -> Result<engine::generate
         batch_size: config.batch_size as usize,
         seed: config.seed,
         weights: match config.weights {
-            wire::WeightFormat::F32 => engine::generate::WeightFormat::F32,
-            wire::WeightFormat::Int8 => engine::generate::WeightFormat::Int8,
+            spec::WeightFormat::F32 => engine::generate::WeightFormat::F32,
+            spec::WeightFormat::Int8 => engine::generate::WeightFormat::Int8,
         },
     };
     config.validate().map_err(error)?;
     Ok(config)
 }
 
-pub fn malformed(rows: Vec<engine::data::MalformedRow>) -> Vec<wire::MalformedRow> {
-    rows.into_iter().map(|row| wire::MalformedRow { line: row.line, field: row.field, problem: row.problem }).collect()
+pub fn malformed(rows: Vec<engine::data::MalformedRow>) -> Vec<spec::MalformedRow> {
+    rows.into_iter().map(|row| spec::MalformedRow { line: row.line, field: row.field, problem: row.problem }).collect()
 }
 
-pub fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> Vec<wire::Count> {
-    counts.iter().map(|(name, count)| wire::Count { name: (*name).to_owned(), count: *count }).collect()
+pub fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> Vec<spec::Count> {
+    counts.iter().map(|(name, count)| spec::Count { name: (*name).to_owned(), count: *count }).collect()
 }
 
-pub fn model_output(id: &str, model: &engine::model::BaseModel) -> wire::ModelOutput {
+pub fn model_output(id: &str, model: &engine::model::BaseModel) -> spec::ModelOutput {
     let config = &model.config;
-    wire::ModelOutput {
+    spec::ModelOutput {
         id: id.to_owned(),
         architecture: "llama".to_owned(),
         parameters: config.parameters(),
@@ -220,15 +215,15 @@ pub fn model_output(id: &str, model: &engine::model::BaseModel) -> wire::ModelOu
     }
 }
 
-pub fn train_event(event: engine::train::TrainEvent) -> wire::RunEvent {
+pub fn train_event(event: engine::train::TrainEvent) -> spec::RunEvent {
     use engine::train::TrainEvent;
     match event {
-        TrainEvent::Phase(text) => wire::RunEvent::Phase { text: text.to_owned() },
-        TrainEvent::Integrity(integrity) => wire::RunEvent::Integrity { integrity: target_integrity(integrity) },
-        TrainEvent::Resumed { step: 0 } => wire::RunEvent::Phase { text: "training".to_owned() },
-        TrainEvent::Resumed { step } => wire::RunEvent::Phase { text: format!("training, going on after step {step}") },
-        TrainEvent::Step(step) => wire::RunEvent::Step {
-            step: wire::StepPoint {
+        TrainEvent::Phase(text) => spec::RunEvent::Phase { text: text.to_owned() },
+        TrainEvent::Integrity(integrity) => spec::RunEvent::Integrity { integrity: target_integrity(integrity) },
+        TrainEvent::Resumed { step: 0 } => spec::RunEvent::Phase { text: "training".to_owned() },
+        TrainEvent::Resumed { step } => spec::RunEvent::Phase { text: format!("training, going on after step {step}") },
+        TrainEvent::Step(step) => spec::RunEvent::Step {
+            step: spec::StepPoint {
                 step: step.step,
                 steps: step.steps,
                 epoch: step.epoch,
@@ -241,16 +236,16 @@ pub fn train_event(event: engine::train::TrainEvent) -> wire::RunEvent {
                 eta_s: step.eta_s,
             },
         },
-        TrainEvent::Evaluation { step, loss, tokens } => wire::RunEvent::Evaluation { step, loss, tokens },
-        TrainEvent::Checkpoint { step, name } => wire::RunEvent::Checkpoint { step, name },
+        TrainEvent::Evaluation { step, loss, tokens } => spec::RunEvent::Evaluation { step, loss, tokens },
+        TrainEvent::Checkpoint { step, name } => spec::RunEvent::Checkpoint { step, name },
         TrainEvent::Sample { step, index, response, reference, generated } => {
-            wire::RunEvent::Sample { step, index: whole(index), response, reference, generated }
+            spec::RunEvent::Sample { step, index: whole(index), response, reference, generated }
         }
     }
 }
 
-fn target_integrity(integrity: engine::train::Integrity) -> wire::TargetIntegrity {
-    wire::TargetIntegrity {
+fn target_integrity(integrity: engine::train::Integrity) -> spec::TargetIntegrity {
+    spec::TargetIntegrity {
         pairs: integrity.pairs,
         shortened: integrity.shortened,
         dropped: integrity.dropped,
@@ -261,13 +256,13 @@ fn target_integrity(integrity: engine::train::Integrity) -> wire::TargetIntegrit
         examples: integrity
             .examples
             .into_iter()
-            .map(|tokens| tokens.into_iter().map(|(text, supervised)| wire::MaskedToken { text, supervised }).collect())
+            .map(|tokens| tokens.into_iter().map(|(text, supervised)| spec::MaskedToken { text, supervised }).collect())
             .collect(),
     }
 }
 
-pub fn train_output(outcome: engine::train::TrainOutcome, template_sha256: &str) -> wire::TrainOutput {
-    wire::TrainOutput {
+pub fn train_output(outcome: engine::train::TrainOutcome, template_sha256: &str) -> spec::TrainOutput {
+    spec::TrainOutput {
         steps: outcome.steps,
         loss: outcome.loss,
         validation_loss_before: outcome.validation_loss_before,
@@ -283,8 +278,8 @@ pub fn train_output(outcome: engine::train::TrainOutcome, template_sha256: &str)
     }
 }
 
-pub fn pair_scores(scores: &engine::score::PairScores) -> wire::PairScores {
-    wire::PairScores {
+pub fn pair_scores(scores: &engine::score::PairScores) -> spec::PairScores {
+    spec::PairScores {
         words: whole(scores.words),
         rouge_l: scores.rouge_l,
         copied_run: whole(scores.copied_run),
@@ -294,8 +289,8 @@ pub fn pair_scores(scores: &engine::score::PairScores) -> wire::PairScores {
     }
 }
 
-pub fn score_summary(summary: &engine::score::Summary) -> wire::ScoreSummary {
-    wire::ScoreSummary {
+pub fn score_summary(summary: &engine::score::Summary) -> spec::ScoreSummary {
+    spec::ScoreSummary {
         pairs: summary.pairs as u64,
         with_reference: summary.with_reference as u64,
         generated: text_figures(&summary.generated),
@@ -305,14 +300,14 @@ pub fn score_summary(summary: &engine::score::Summary) -> wire::ScoreSummary {
         tags: summary
             .tags
             .iter()
-            .map(|(tag, count)| wire::Count { name: tag.as_str().to_owned(), count: *count as u64 })
+            .map(|(tag, count)| spec::Count { name: tag.as_str().to_owned(), count: *count as u64 })
             .collect(),
         without_tags: summary.without_tags as u64,
     }
 }
 
-fn text_figures(figures: &engine::score::TextFigures) -> wire::TextFigures {
-    wire::TextFigures {
+fn text_figures(figures: &engine::score::TextFigures) -> spec::TextFigures {
+    spec::TextFigures {
         median_words: figures.median_words,
         copied: figures.copied,
         coverage: figures.coverage,

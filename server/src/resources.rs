@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use app::wire::{AppError, DataFile, ModelChoice};
 use engine::Control;
 use serde::{Deserialize, Serialize};
+use spec::{AppError, DataFile, ModelChoice};
 
 use crate::adapter;
 use crate::models::{self, FetchProgress, Source, hub::Hub, wheel};
@@ -64,8 +64,7 @@ impl Resources {
     /// Where a data file lies.
     pub fn file(&self, id: &str) -> Result<PathBuf> {
         let unknown = || {
-            AppError::new(
-                "not_found",
+            AppError::not_found(
                 format!("there is no data file with the id {id:?}"),
                 "Choose one of the files in the list, or upload it again.",
             )
@@ -140,7 +139,7 @@ impl Resources {
         copy.rename(&self.files.join(&id))?;
         let entry = FileEntry { name: shown_name(name), added_ms: now_ms() };
         write_json(&self.entry_path(&id), &entry)?;
-        self.describe(&id).ok_or_else(|| AppError::new("internal", format!("{id} vanished after it was written"), ""))
+        self.describe(&id).ok_or_else(|| AppError::internal(format!("{id} vanished after it was written"), ""))
     }
 
     /// Where the base model lies; fetched first where it is not here. `progress` gets bytes.
@@ -149,8 +148,7 @@ impl Resources {
             return if local.path.exists() {
                 Ok(local.path)
             } else {
-                Err(AppError::new(
-                    "missing_model",
+                Err(AppError::missing_model(
                     format!("the base model {} is no longer at {}", local.name, local.path.display()),
                     "Put it back there, or choose another model.",
                 ))
@@ -158,8 +156,7 @@ impl Resources {
         }
         match Source::of(id) {
             Some(source) => models::fetch(&self.models, &source, &Hub::from_environment(), control, progress),
-            None => Err(AppError::new(
-                "missing_model",
+            None => Err(AppError::missing_model(
                 format!("there is no base model with the id {id:?}"),
                 format!(
                     "Use `{}`, an id of the form owner/name on the hub, or a model added at start with --model PATH.",
@@ -240,7 +237,7 @@ fn shown_name(name: &str) -> String {
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| AppError::new("internal", format!("{}: {error}", path.display()), ""))?;
+        .map_err(|error| AppError::internal(format!("{}: {error}", path.display()), ""))?;
     engine::artifact::write(path, &bytes).map_err(adapter::error)
 }
 
@@ -301,7 +298,7 @@ mod tests {
         fs::write(&source, "noise").unwrap();
         let id = resources.import_file("my pairs.jsonl", &source).unwrap().id;
         let path = resources.file(&id).unwrap();
-        let error = AppError::new("malformed_file", format!("{}: line 1: no row", path.display()), "");
+        let error = AppError::malformed_file(format!("{}: line 1: no row", path.display()), "");
         assert_eq!(resources.by_name(&id, error).message, "my pairs.jsonl: line 1: no row");
     }
 
@@ -317,7 +314,7 @@ mod tests {
         assert_eq!(first.name, "my pairs.jsonl");
         assert!(resources.file(&first.id).unwrap().starts_with(data.path()));
         for id in ["", "..", "../x.jsonl", "file-0000000000000000", "a/b", "/etc/passwd"] {
-            assert_eq!(resources.file(id).unwrap_err().code, "not_found", "{id}");
+            assert_eq!(resources.file(id).unwrap_err().code, spec::ErrorCode::NotFound, "{id}");
         }
     }
 
@@ -336,7 +333,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let resources = Resources::open(data.path()).unwrap();
         let error = resources.model("nonsense", &Control::default(), &mut |_, _| {}).unwrap_err();
-        assert_eq!(error.code, "missing_model");
+        assert_eq!(error.code, spec::ErrorCode::MissingModel);
         assert!(error.hint.contains(models::DEFAULT));
     }
 }

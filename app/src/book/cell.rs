@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use crate::wire::{AppError, Cell, CellConfig, CellKind, RunState, RunView, StaleReason};
+use spec::{AppError, Cell, CellConfig, CellKind, RunState, RunView, StaleReason};
 
 #[derive(Clone, Copy)]
 pub struct CellState {
@@ -80,7 +80,7 @@ fn replace<T: PartialEq + Send + Sync + 'static>(signal: RwSignal<T>, value: T) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{NoteConfig, TrainConfig};
+    use spec::{NoteConfig, TrainConfig};
 
     fn cell(run: Option<RunView>, rank: u32) -> Cell {
         let config = CellConfig::Train(TrainConfig { rank, ..TrainConfig::default() });

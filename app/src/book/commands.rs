@@ -8,7 +8,7 @@ use leptos::task::spawn_local;
 use super::{Book, CellState, live};
 use crate::api;
 use crate::components::key::new_key;
-use crate::wire::{AppError, CellConfig, CellKind, StopMode};
+use spec::{AppError, CellConfig, CellKind, StopMode};
 
 /// An edit is saved when nothing was typed for so long.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
@@ -160,7 +160,7 @@ impl Book {
         });
     }
 
-    fn answer(self, error: RwSignal<Option<AppError>>, request: u64, answer: Result<crate::wire::Notebook, AppError>) {
+    fn answer(self, error: RwSignal<Option<AppError>>, request: u64, answer: Result<spec::Notebook, AppError>) {
         match answer {
             Ok(notebook) => {
                 error.try_set(None);

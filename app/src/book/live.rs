@@ -13,7 +13,7 @@ use super::Book;
 use crate::api;
 use crate::socket::page::send;
 use crate::socket::{Feed, Gap, SocketState, page};
-use crate::wire::{ClientFrame, LoggedEvent, ServerFrame};
+use spec::{ClientFrame, LoggedEvent, ServerFrame};
 
 const GATHER: Duration = Duration::from_millis(50);
 /// Changes come in bursts: queued, started, the next one queued.
@@ -126,7 +126,7 @@ fn fold(book: Book) {
         }
     }
     for (run, events) in events {
-        let is_this = |view: &Option<crate::wire::RunView>| view.as_ref().is_some_and(|view| view.run == run);
+        let is_this = |view: &Option<spec::RunView>| view.as_ref().is_some_and(|view| view.run == run);
         let Some(cell) = cells.iter().find(|cell| cell.run.with_untracked(is_this)) else {
             refetch(book);
             continue;

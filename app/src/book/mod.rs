@@ -15,7 +15,7 @@ pub use live::{Link, close as close_live, open as open_live};
 use leptos::prelude::*;
 
 use crate::api::NotebookPage;
-use crate::wire::{AppError, DataFile, ModelChoice, Notebook, RunView};
+use spec::{AppError, DataFile, ModelChoice, Notebook, RunView};
 
 /// Cheap to copy; all signals belong to the page.
 #[derive(Clone, Copy)]

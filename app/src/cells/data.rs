@@ -7,7 +7,7 @@ use super::form::{Choices, Form, Input, from_spelling, number, optional, put, sh
 use crate::components::chart::histogram;
 use crate::components::facts::{counts, fact, facts, hash, noted};
 use crate::components::format::{counted, whole};
-use crate::wire::{DataConfig, DataOutput, MalformedRow, PairText};
+use spec::{DataConfig, DataOutput, MalformedRow, PairText};
 
 const FORMATS: Choices = &[
     ("auto", "tell from the file"),
@@ -131,7 +131,7 @@ fn pair_examples(examples: Vec<PairText>) -> AnyView {
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
-    use crate::wire::Count;
+    use spec::Count;
 
     #[test]
     fn hostile_rows_stay_texts() {

@@ -8,7 +8,7 @@ use web_sys::{File, HtmlInputElement, ProgressEvent, XmlHttpRequest};
 use super::form::{Form, Part};
 use crate::components::error::error_box;
 use crate::components::format::bytes;
-use crate::wire::{AppError, DataFile};
+use spec::{AppError, DataFile};
 
 #[derive(Clone, PartialEq)]
 enum Upload {
@@ -97,8 +97,7 @@ pub fn file_field<T: Part>(
 fn send(file: &File, upload: RwSignal<Upload>, done: Callback<DataFile>) {
     let name = file.name();
     let no_answer = || {
-        AppError::new(
-            "connection",
+        AppError::connection(
             "The file did not arrive: the connection broke.",
             "Check that the server runs, then choose the file again.",
         )
@@ -123,13 +122,11 @@ fn send(file: &File, upload: RwSignal<Upload>, done: Callback<DataFile>) {
                 let status = answer.status().unwrap_or(0);
                 let error = serde_json::from_str(&text).unwrap_or_else(|_| match status {
                     0 => no_answer(),
-                    413 => AppError::new(
-                        "too_large",
+                    413 => AppError::too_large(
                         "The server does not take files of this size.",
                         "Split the file, or pack it as .gz.",
                     ),
-                    _ => AppError::new(
-                        "internal",
+                    _ => AppError::internal(
                         format!("The server refused the file (status {status})."),
                         "See the server's log.",
                     ),

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use leptos::prelude::*;
 
 use crate::book::{Book, CellState};
-use crate::wire::*;
+use spec::*;
 
 /// A configuration as a part of any cell's.
 pub trait Part: Sized + 'static {

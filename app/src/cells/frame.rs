@@ -13,7 +13,7 @@ use crate::components::error::{error_box, error_slot};
 use crate::components::icon::{Icon, icon};
 use crate::components::settings::settings_table;
 use crate::components::state::{badge, kind_purpose, kind_title, state_name};
-use crate::wire::{CellConfig, CellKind, CellOutput, RunState, StaleReason};
+use spec::{CellConfig, CellKind, CellOutput, RunState, StaleReason};
 
 #[component]
 pub fn CellView(book: Book, cell: CellState, #[prop(into)] position: Signal<usize>) -> impl IntoView {
@@ -270,7 +270,7 @@ fn used_settings(cell: CellState) -> AnyView {
 mod tests {
     use super::*;
     use crate::api::NotebookPage;
-    use crate::wire::{Cell, NoteConfig, Notebook, ReportConfig, RunView, SystemInfo, TrainConfig};
+    use spec::{Cell, NoteConfig, Notebook, ReportConfig, RunView, SystemInfo, TrainConfig};
 
     const HOSTILE: &str = "</textarea></title><script>alert(1)</script><img src=x onerror=alert(1)>";
 

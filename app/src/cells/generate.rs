@@ -12,7 +12,7 @@ use crate::components::facts::{fact, facts, noted};
 use crate::components::format::{counted, figure, seconds, whole, words};
 use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
-use crate::wire::{AppError, CellOutput, GenerateConfig, PairSort, PairsPage, PairsQuery};
+use spec::{AppError, CellOutput, GenerateConfig, PairSort, PairsPage, PairsQuery};
 
 /// Rows of the table.
 const PAGE: u32 = 50;

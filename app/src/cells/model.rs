@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::form::Form;
 use crate::components::facts::{fact, facts, hash, noted};
 use crate::components::format::{bytes, whole};
-use crate::wire::{ModelChoice, ModelConfig, ModelOutput};
+use spec::{ModelChoice, ModelConfig, ModelOutput};
 
 pub fn form(form: Form<ModelConfig>) -> AnyView {
     let id = format!("cell-{}-model", form.cell.id);

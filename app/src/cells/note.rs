@@ -4,7 +4,7 @@ use leptos::html;
 use leptos::prelude::*;
 
 use super::form::Form;
-use crate::wire::NoteConfig;
+use spec::NoteConfig;
 
 /// Shows the text; editing puts a field in its place.
 pub fn body(form: Form<NoteConfig>) -> AnyView {

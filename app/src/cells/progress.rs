@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::book::{Book, CellState};
 use crate::components::format::{clock, whole};
-use crate::wire::RunState;
+use spec::RunState;
 
 /// Running time, each second; nothing on the server, which has no clock to agree on.
 pub fn timer(book: Book, cell: CellState) -> AnyView {

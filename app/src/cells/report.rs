@@ -7,7 +7,7 @@ use super::form::{Form, Input};
 use crate::api;
 use crate::components::error::error_slot;
 use crate::components::format::{counted, moment};
-use crate::wire::{AppError, ReportConfig, ReportOutput, ShareLink};
+use spec::{AppError, ReportConfig, ReportOutput, ShareLink};
 
 pub fn form(form: Form<ReportConfig>) -> AnyView {
     view! {

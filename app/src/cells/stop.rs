@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::book::{Book, CellState};
 use crate::components::dialog::Dialog;
 use crate::components::format::counted;
-use crate::wire::{CellKind, RunState, RunView, StopMode};
+use spec::{CellKind, RunState, RunView, StopMode};
 
 #[component]
 pub fn StopDialog(book: Book, cell: CellState, open: RwSignal<bool>) -> impl IntoView {
@@ -55,7 +55,7 @@ fn consequences(kind: CellKind, run: &RunView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{CellConfig, CheckpointMark, TrainConfig};
+    use spec::{CellConfig, CheckpointMark, TrainConfig};
 
     #[test]
     fn stopping_says_what_can_be_resumed() {

@@ -7,7 +7,7 @@ use crate::book::CellState;
 use crate::components::chart::LossChart;
 use crate::components::facts::{fact, facts, hash, noted};
 use crate::components::format::{bytes, counted, figure, percent, seconds, whole};
-use crate::wire::{
+use spec::{
     CellOutput, LossOn, MaskedToken, Projection, SampleText, StepPoint, TargetIntegrity, TrainConfig, TrainOutput,
     Truncation,
 };
@@ -100,7 +100,7 @@ fn projections(form: Form<TrainConfig>) -> AnyView {
         .map(|projection| {
             let chosen = Memo::new(move |_| {
                 form.cell.config.with(|config| match config {
-                    crate::wire::CellConfig::Train(config) => config.targets.contains(&projection),
+                    spec::CellConfig::Train(config) => config.targets.contains(&projection),
                     _ => false,
                 })
             });

@@ -2,11 +2,11 @@
 
 use leptos::prelude::*;
 
-use crate::wire::AppError;
+use spec::AppError;
 
 pub fn error_box(error: AppError) -> AnyView {
     view! {
-        <div class="error" role="alert" data-code=error.code>
+        <div class="error" role="alert" data-code=error.code.as_str()>
             <p>{error.message}</p>
             {(!error.hint.is_empty()).then(|| view! { <p class="hint">{error.hint}</p> })}
         </div>
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn hostile_texts_of_errors_are_escaped() {
-        let html = error_box(AppError::new("x", "<script>alert(1)</script>", "\"><img src=x>")).to_html();
+        let html = error_box(AppError::internal("<script>alert(1)</script>", "\"><img src=x>")).to_html();
         assert!(!html.contains("<script>") && !html.contains("<img"), "{html}");
         assert!(html.contains("role=\"alert\""), "{html}");
     }

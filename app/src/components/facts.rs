@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::format;
-use crate::wire::Count;
+use spec::Count;
 
 /// One figure with its name and, where it needs one, an explanation.
 #[derive(Clone, Debug, PartialEq)]

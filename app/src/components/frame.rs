@@ -5,7 +5,7 @@ use leptos_meta::Title;
 
 use super::format::bytes;
 use super::theme::ThemeSwitch;
-use crate::wire::SystemInfo;
+use spec::SystemInfo;
 
 /// The head of a page for the owner.
 #[component]
@@ -37,12 +37,12 @@ pub fn machine(system: SystemInfo) -> AnyView {
 }
 
 /// A page that could not be shown; the response gets the fitting status.
-pub fn failed(error: crate::wire::AppError, home: bool) -> AnyView {
-    set_status(&error.code);
+pub fn failed(error: spec::AppError, home: bool) -> AnyView {
+    set_status(error.code);
     view! {
         <Title text="Not shown"/>
         <main id="main" class="failed">
-            <h1>{if error.code == "not_found" { "Nothing is here" } else { "This page could not be shown" }}</h1>
+            <h1>{if error.code == spec::ErrorCode::NotFound { "Nothing is here" } else { "This page could not be shown" }}</h1>
             {super::error::error_box(error)}
             {home.then(|| view! { <p><a href="/">"All experiments"</a></p> })}
         </main>
@@ -51,17 +51,13 @@ pub fn failed(error: crate::wire::AppError, home: bool) -> AnyView {
 }
 
 #[cfg(feature = "ssr")]
-fn set_status(code: &str) {
+fn set_status(code: spec::ErrorCode) {
     use leptos_axum::ResponseOptions;
     use server_fn::axum_export::http::StatusCode;
     if let Some(response) = use_context::<ResponseOptions>() {
-        response.set_status(match code {
-            "not_found" => StatusCode::NOT_FOUND,
-            "unauthorised" => StatusCode::UNAUTHORIZED,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        });
+        response.set_status(StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     }
 }
 
 #[cfg(not(feature = "ssr"))]
-fn set_status(_code: &str) {}
+fn set_status(_code: spec::ErrorCode) {}

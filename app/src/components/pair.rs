@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 use super::format::{excerpt, figure, percent, words};
 use super::scores::tag_meaning;
-use crate::wire::{GeneratedPair, PairScores};
+use spec::{GeneratedPair, PairScores};
 
 /// A copied run shorter than this is chance.
 const SHORTEST_RUN: usize = 4;

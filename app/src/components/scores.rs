@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
-use crate::wire::{ScoreSummary, TextFigures};
+use spec::{ScoreSummary, TextFigures};
 
 /// What each failure tag says, in one sentence.
 pub fn tag_meaning(tag: &str) -> &'static str {
@@ -151,7 +151,7 @@ fn tags(scores: &ScoreSummary) -> AnyView {
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
-    use crate::wire::Count;
+    use spec::Count;
 
     #[test]
     fn the_floor_stands_beside_the_figure_and_unused_tags_do_not_show() {

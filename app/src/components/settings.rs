@@ -54,7 +54,7 @@ pub fn settings_table(caption: &'static str, config: &impl Serialize) -> AnyView
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{CellConfig, GenerateConfig, TrainConfig};
+    use spec::{CellConfig, GenerateConfig, TrainConfig};
 
     #[test]
     fn nested_fields_are_named_with_dots_and_lists_are_joined() {

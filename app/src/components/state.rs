@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::icon::{Icon, icon};
-use crate::wire::{CellKind, RunState};
+use spec::{CellKind, RunState};
 
 /// `fresh` where a cell never ran.
 pub fn state_name(state: Option<RunState>) -> &'static str {

@@ -18,7 +18,7 @@ use crate::components::icon::{Icon, icon};
 use crate::components::key::new_key;
 use crate::components::state::{kind_title, state_icon, state_name, state_text};
 use crate::socket::{SocketState, page};
-use crate::wire::{AppError, ClientFrame, ExperimentSummary, Preset, ServerFrame};
+use spec::{AppError, ClientFrame, ExperimentSummary, Preset, ServerFrame};
 
 #[component]
 pub fn Experiments() -> impl IntoView {

@@ -7,7 +7,7 @@ mod report;
 use leptos::prelude::*;
 
 use crate::components::frame::{Top, failed};
-use crate::wire::AppError;
+use spec::AppError;
 
 pub use experiments::Experiments;
 pub use notebook::NotebookRoute;
@@ -17,7 +17,7 @@ pub use report::{OwnReport, SharedReport};
 pub fn Missing() -> impl IntoView {
     view! {
         <Top/>
-        {failed(AppError::new("not_found", "There is no page at this address.", "Check the link."), true)}
+        {failed(AppError::not_found("There is no page at this address.", "Check the link."), true)}
     }
     .into_any()
 }
@@ -25,5 +25,5 @@ pub fn Missing() -> impl IntoView {
 /// A route's number, or the error that the page shows for what is none.
 fn number(text: Option<String>) -> Result<i64, AppError> {
     text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| AppError::new("not_found", "There is no page at this address.", "Check the link."))
+        .ok_or_else(|| AppError::not_found("There is no page at this address.", "Check the link."))
 }

@@ -17,7 +17,7 @@ use crate::components::error::error_slot;
 use crate::components::frame::{Top, failed, machine};
 use crate::components::icon::{Icon, icon};
 use crate::components::state::{kind_purpose, kind_title};
-use crate::wire::CellKind;
+use spec::CellKind;
 
 #[component]
 pub fn NotebookRoute() -> impl IntoView {

@@ -17,7 +17,7 @@ use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use crate::components::theme::ThemeSwitch;
-use crate::wire::{ModelOutput, Provenance, Report};
+use spec::{ModelOutput, Provenance, Report};
 
 /// 1-based; `all` is 0.
 fn page_number() -> Memo<u32> {

@@ -14,7 +14,7 @@ use wasm_bindgen::closure::Closure;
 use web_sys::{CloseEvent, Event, MessageEvent, VisibilityState, WebSocket};
 
 use super::backoff::Backoff;
-use crate::wire::{ClientFrame, ServerFrame};
+use spec::{ClientFrame, ServerFrame};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// The server sends a heartbeat every few seconds; so long without any frame means that the line is dead.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::wire::{LoggedEvent, RunView};
+use spec::{LoggedEvent, RunView};
 
 /// An event is missing: ask for the run again, after this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{CellConfig, GenerateConfig, RunEvent, RunState, TokenDelta};
+    use spec::{CellConfig, GenerateConfig, RunEvent, RunState, TokenDelta};
 
     fn tokens(seq: u64, text: &str) -> LoggedEvent {
         let deltas = vec![TokenDelta { index: 4, text: text.to_owned() }];

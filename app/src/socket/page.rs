@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use leptos::prelude::*;
 
 use super::client::{Socket, SocketState};
-use crate::wire::{ClientFrame, ServerFrame};
+use spec::{ClientFrame, ServerFrame};
 
 #[derive(Default)]
 struct Held {

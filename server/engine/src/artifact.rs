@@ -321,7 +321,7 @@ mod tests {
         fs::write(path.join("weights"), b"1234").unwrap();
         assert!(matches!(verify_folder(&path), Err(Error::Malformed { .. })));
         fs::remove_file(path.join("weights")).unwrap();
-        assert_eq!(verify_folder(&path).unwrap_err().code(), "not_found");
+        assert_eq!(verify_folder(&path).unwrap_err().code(), spec::ErrorCode::NotFound);
         fresh();
         verify_folder(&path).unwrap();
     }

@@ -93,7 +93,7 @@ mod tests {
     fn the_cpu_opens_and_an_unknown_device_is_refused_by_name() {
         assert_eq!(Device::open("flex").unwrap().spec(), "flex");
         let error = Device::open("tpu:3").unwrap_err();
-        assert_eq!(error.code(), "device");
+        assert_eq!(error.code(), spec::ErrorCode::Device);
         assert!(error.to_string().contains("tpu:3"), "{error}");
         if !cfg!(feature = "cuda") {
             let error = Device::open("cuda:0").unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use spec::ErrorCode;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +52,20 @@ fn free(available: Option<u64>) -> String {
 }
 
 impl Error {
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "not_found",
-            Self::Io { .. } => "io",
-            Self::Malformed { .. } => "malformed_file",
-            Self::Unsupported { .. } => "unsupported",
-            Self::Invalid { .. } => "invalid_setting",
-            Self::TemplateLock { .. } => "template_lock",
-            Self::Corrupt { .. } => "corrupt",
-            Self::NonFinite { .. } => "non_finite",
-            Self::Memory { .. } => "memory",
-            Self::Empty(_) => "empty",
-            Self::Device { .. } => "device",
-            Self::Stopped => "stopped",
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorCode::NotFound,
+            Self::Io { .. } => ErrorCode::Io,
+            Self::Malformed { .. } => ErrorCode::MalformedFile,
+            Self::Unsupported { .. } => ErrorCode::Unsupported,
+            Self::Invalid { .. } => ErrorCode::InvalidSetting,
+            Self::TemplateLock { .. } => ErrorCode::TemplateLock,
+            Self::Corrupt { .. } => ErrorCode::Corrupt,
+            Self::NonFinite { .. } => ErrorCode::NonFinite,
+            Self::Memory { .. } => ErrorCode::Memory,
+            Self::Empty(_) => ErrorCode::Empty,
+            Self::Device { .. } => ErrorCode::Device,
+            Self::Stopped => ErrorCode::Stopped,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use app::wire::{AppError, DataConfig};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use spec::{AppError, DataConfig};
 
 use super::Result;
 use super::flags::RuleFlags;
@@ -60,8 +60,7 @@ impl Data {
             .map_err(adapter::error)?;
         if let Some(target) = target {
             if prepared.pairs.is_empty() {
-                return Err(AppError::new(
-                    "empty",
+                return Err(AppError::empty(
                     format!("no pairs of {} are left after the pair rule; nothing was written", file.display()),
                     "Loosen the rule: `data inspect` shows what is dropped for which reason.",
                 ));

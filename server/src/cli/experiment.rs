@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::{CellConfig, DataConfig, GenerateConfig, ModelConfig, ReportConfig, TrainConfig};
 use serde::Deserialize;
+use spec::{CellConfig, DataConfig, GenerateConfig, ModelConfig, ReportConfig, TrainConfig};
 use toml::de::{DeTable, DeValue};
 
 use super::Result;
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_unknown_field_is_refused_with_its_line() {
         let error = check("[data]\nwords_above = 3\n\n[train]\nlearning_rte = 1e-3\n").unwrap_err();
-        assert_eq!(error.code, "malformed_file");
+        assert_eq!(error.code, spec::ErrorCode::MalformedFile);
         assert!(error.message.contains("line 5") && error.message.contains("learning_rte"), "{error}");
         let error = check("[trian]\n").unwrap_err();
         assert!(error.message.contains("line 1") && error.message.contains("trian"), "{error}");
@@ -212,8 +212,8 @@ mod tests {
         assert_eq!((train.rank, train.alpha, train.dropout), (16, 32.0, 0.1));
         assert_eq!((train.max_length, train.batch_size, train.accumulation, train.epochs), (512, 4, 4, 5));
         assert_eq!(train.learning_rate, 5e-4);
-        assert_eq!(train.template, app::wire::TemplateConfig::seed_recipe());
-        assert_eq!((train.loss_on, train.truncation), (app::wire::LossOn::All, app::wire::Truncation::Right));
+        assert_eq!(train.template, spec::TemplateConfig::seed_recipe());
+        assert_eq!((train.loss_on, train.truncation), (spec::LossOn::All, spec::Truncation::Right));
         adapter::train_config(train).unwrap();
         adapter::generate_config(&recipe.generate).unwrap();
     }
@@ -226,7 +226,7 @@ mod tests {
         let id = file("my.jsonl", "data.file", folder.path(), &resources).unwrap();
         assert!(resources.file(&id).is_ok());
         let error = file("other.jsonl", "data.file", folder.path(), &resources).unwrap_err();
-        assert_eq!(error.code, "invalid_setting");
+        assert_eq!(error.code, spec::ErrorCode::InvalidSetting);
         assert!(error.message.contains("data.file") && error.message.contains("other.jsonl"));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::{AppError, DataConfig, DataFormat, Projection, Turns};
 use clap::{Args, ValueEnum};
 use serde::de::DeserializeOwned;
+use spec::{AppError, DataConfig, DataFormat, Projection, Turns};
 
 use super::Result;
 use crate::models::{self, Source};
@@ -188,7 +188,7 @@ pub fn model_path(model: &str, data: &Path) -> Result<PathBuf> {
         Some(_) => format!("If it is a model's id, fetch it first: backtranslate model fetch {model}"),
         None => format!("Give a model folder, a GGUF file, or an id such as {}.", models::DEFAULT),
     };
-    Err(AppError::new("not_found", format!("there is no model at {model}"), hint))
+    Err(AppError::not_found(format!("there is no model at {model}"), hint))
 }
 
 pub const TARGETS_HELP: &str =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::backend::Backend as _;
-use app::wire::{AppError, CellKind, Notebook, RunState, StopMode};
+use spec::{AppError, CellKind, Notebook, RunState, StopMode};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -33,7 +33,7 @@ pub async fn follow(service: &Arc<Service>, experiment: i64, notices: &mut Recei
                     Some(kind) => {
                         progress.label(kind.as_str());
                         progress.event(&event.event);
-                        matches!(&event.event, app::wire::RunEvent::State { state, .. } if {
+                        matches!(&event.event, spec::RunEvent::State { state, .. } if {
                             progress.line(state.as_str());
                             state.is_over()
                         })
@@ -42,7 +42,7 @@ pub async fn follow(service: &Arc<Service>, experiment: i64, notices: &mut Recei
                 },
                 Ok(Notice::Changed { experiment: changed }) => changed == experiment,
                 Err(RecvError::Lagged(_)) => true,
-                Err(RecvError::Closed) => return Err(AppError::new("internal", "the run log ended", "")),
+                Err(RecvError::Closed) => return Err(AppError::internal("the run log ended", "")),
             },
             () = &mut stop, if !stopping => {
                 stopping = true;

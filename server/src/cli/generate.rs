@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::{GenerateConfig, RunEvent, TemplateConfig, WeightFormat};
 use clap::{ArgGroup, Args};
 use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow};
 use engine::lora::Adapter;
 use engine::model::BaseModel;
 use engine::template::{EncodedPrompt, Template};
 use serde_json::json;
+use spec::{GenerateConfig, RunEvent, TemplateConfig, WeightFormat};
 
 use super::flags::{DataFolderFlag, DeviceFlag, model_path, word};
 use super::model::{encode_prompt, read_text};
@@ -198,7 +198,7 @@ impl Generate {
         let max_length = match (self.max_length, lora) {
             (Some(length), _) => length,
             (None, Some(lora)) => adapter::whole(lora.max_length),
-            (None, None) => app::wire::TrainConfig::default().max_length,
+            (None, None) => spec::TrainConfig::default().max_length,
         };
         let job = work::generate::Job { base, lora, template, max_length, config };
         let mut written = Vec::new();

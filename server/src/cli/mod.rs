@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
-use app::wire::AppError;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use spec::AppError;
 
 mod data;
 mod experiment;
@@ -115,7 +115,7 @@ fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
     }
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or(&text).trim().trim_start_matches("error: ");
-    Output::new(true).error(&AppError::new("usage", message, "See --help for what this verb takes."));
+    Output::new(true).error(&AppError::usage(message, "See --help for what this verb takes."));
     ExitCode::from(2)
 }
 
@@ -135,7 +135,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|error| AppError::new("internal", format!("threads cannot be started: {error}"), ""))
+        .map_err(|error| AppError::internal(format!("threads cannot be started: {error}"), ""))
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::{AppError, Projection};
 use clap::{Args, Subcommand};
 use engine::model::BaseModel;
 use serde_json::json;
+use spec::{AppError, Projection};
 
 use super::flags::{DataFolderFlag, DeviceFlag, TARGETS_HELP, model_path, projection};
 use super::output::{Output, grouped};
@@ -187,8 +187,7 @@ impl TextOfModel {
         }
         let context = model.config.max_position_embeddings;
         if encoded.ids.len() > context {
-            return Err(AppError::new(
-                "too_large",
+            return Err(AppError::too_large(
                 format!("the text has {} tokens; this model's context is {context}", encoded.ids.len()),
                 format!("Use its first tokens only: --first {context}"),
             ));
@@ -231,8 +230,7 @@ pub fn encode_prompt(model: &BaseModel, text: &str) -> Result<Vec<u32>> {
 pub fn read_text(path: &Path) -> Result<String> {
     let size = std::fs::metadata(path).map_err(|error| adapter::error(engine::Error::io(path)(error)))?.len();
     if size > MOST_TEXT_BYTES {
-        return Err(AppError::new(
-            "too_large",
+        return Err(AppError::too_large(
             format!("{} has {size} bytes; at most {MOST_TEXT_BYTES} are read as a text", path.display()),
             "Give a shorter text.",
         ));

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 
-use app::wire::AppError;
 use serde::Serialize;
+use spec::AppError;
 
 use super::Result;
 
@@ -25,9 +25,8 @@ impl Output {
     pub fn answer(&self, value: &impl Serialize, people: impl FnOnce(&mut Text)) -> Result<()> {
         let mut text = Text::default();
         if self.json {
-            text.0 = serde_json::to_string(value).map_err(|error| {
-                AppError::new("internal", format!("the answer cannot be written as JSON: {error}"), "")
-            })?;
+            text.0 = serde_json::to_string(value)
+                .map_err(|error| AppError::internal(format!("the answer cannot be written as JSON: {error}"), ""))?;
             text.0.push('\n');
         } else {
             people(&mut text);
@@ -52,8 +51,7 @@ impl Output {
 fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(AppError::new(
-            "io",
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(AppError::io(
             format!("the answer cannot be written: {error}"),
             "Free some disk space, or write elsewhere.",
         )),

@@ -3,8 +3,8 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use app::wire::{RunEvent, StepPoint};
 use indicatif::{ProgressBar, ProgressStyle};
+use spec::{RunEvent, StepPoint};
 
 /// Between two plain lines of the same sort.
 const CALM: Duration = Duration::from_secs(2);

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use app::backend::Backend as _;
-use app::wire::{AppError, Cell, CellKind, Notebook, RunState, RunView};
 use clap::Args;
 use serde_json::{Value, json};
+use spec::{AppError, Cell, CellKind, Notebook, RunState, RunView};
 
 use super::experiment::ExperimentFile;
 use super::flags::{DataFolderFlag, DeviceFlag};
@@ -102,7 +102,7 @@ fn with_service(
 
 fn key() -> Result<String> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| AppError::new("internal", format!("no random bytes: {error}"), ""))?;
+    getrandom::fill(&mut bytes).map_err(|error| AppError::internal(format!("no random bytes: {error}"), ""))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -167,12 +167,12 @@ fn not_finished(run: &RunView, folder: &DataFolderFlag) -> AppError {
     let resume = format!("backtranslate resume {} --data {}", run.run, folder.data.display());
     match &run.error {
         Some(error) => AppError::new(
-            &error.code,
+            error.code,
             format!("{kind} (run {}): {}", run.run, error.message),
             format!("{} To go on from what was saved: {resume}", error.hint).trim_start(),
         ),
         None => AppError::new(
-            if run.state == RunState::Interrupted { "interrupted" } else { "stopped" },
+            if run.state == RunState::Interrupted { spec::ErrorCode::Interrupted } else { spec::ErrorCode::Stopped },
             format!("{kind} (run {}) is {}", run.run, run.state.as_str()),
             format!("To go on from what was saved: {resume}"),
         ),
@@ -180,7 +180,7 @@ fn not_finished(run: &RunView, folder: &DataFolderFlag) -> AppError {
 }
 
 fn summary(run: &RunView) -> String {
-    use app::wire::CellOutput;
+    use spec::CellOutput;
     match &run.output {
         Some(CellOutput::Data(data)) => {
             format!("{} pairs to train on, {} to validate", data.train_pairs, data.validation_pairs)

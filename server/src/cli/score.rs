@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use app::wire::{MalformedRow, ScoreSummary, TextFigures};
 use clap::Args;
 use engine::score::ScoreInput;
 use serde_json::{Map, Value, json};
+use spec::{MalformedRow, ScoreSummary, TextFigures};
 
 use super::Result;
 use super::output::{Output, Text, excerpt, grouped};

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use app::wire::AppError;
 use clap::Args;
 use serde_json::json;
+use spec::AppError;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::{DataFolderFlag, DeviceFlag};
@@ -94,7 +94,7 @@ impl Serve {
             Some(site) => site.clone(),
             None => {
                 let program = std::env::current_exe().map_err(|error| {
-                    AppError::new("internal", format!("this program's place is unknown: {error}"), "Give --site.")
+                    AppError::internal(format!("this program's place is unknown: {error}"), "Give --site.")
                 })?;
                 program
                     .parent()
@@ -106,8 +106,7 @@ impl Serve {
         if site.join("pkg").is_dir() {
             return Ok(site);
         }
-        Err(AppError::new(
-            "not_found",
+        Err(AppError::not_found(
             format!("the page's files are not at {}", site.display()),
             "Build them with `cargo xtask build`, or say where they are with --site DIR.",
         ))

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use app::wire::{
-    AppError, DataConfig, DataOutput, LossOn, Projection, RunEvent, RunView, Schedule, TrainConfig, Truncation,
-};
 use clap::Args;
 use engine::data::{Format, Split};
 use serde_json::json;
+use spec::{
+    AppError, DataConfig, DataOutput, LossOn, Projection, RunEvent, RunView, Schedule, TrainConfig, Truncation,
+};
 
 use super::experiment::ExperimentFile;
 use super::flags::{DeviceFlag, NamedRule, OrNone, RuleFlags, TARGETS_HELP, model_path, or_none, projection, word};
@@ -201,8 +201,7 @@ impl Train {
             work::train::run(base, &split.train, &split.validation, &train, &self.output, &control, &mut emit)?;
         drop(progress);
         let Some(trained) = outcome else {
-            return Err(AppError::new(
-                "stopped",
+            return Err(AppError::stopped(
                 format!("training was stopped after step {}; a checkpoint was saved", log.last_step()),
                 "The same command again goes on from there, exactly.",
             ));
@@ -280,12 +279,12 @@ struct Log {
 
 impl Log {
     fn new(config: &TrainConfig) -> Self {
-        Self { view: RunView::new(0, 0, app::wire::CellConfig::Train(config.clone()), 0) }
+        Self { view: RunView::new(0, 0, spec::CellConfig::Train(config.clone()), 0) }
     }
 
     fn push(&mut self, event: RunEvent) {
         let seq = self.view.seq + 1;
-        self.view.apply(&app::wire::LoggedEvent { run: 0, seq, at_ms: 0, event });
+        self.view.apply(&spec::LoggedEvent { run: 0, seq, at_ms: 0, event });
     }
 
     fn last_step(&self) -> u32 {

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use app::wire::AppError;
 use axum::http::{HeaderMap, header};
+use spec::AppError;
 use subtle::ConstantTimeEq;
 
 use crate::service::{new_token, token_is_well_formed};
@@ -79,8 +79,7 @@ fn kept_token(path: &Path) -> Result<String, AppError> {
         let _ = file.take(256).read_to_string(&mut kept);
     }
     let trouble = |error: std::io::Error| {
-        AppError::new(
-            "internal",
+        AppError::internal(
             format!("The token cannot be kept in {}: {error}.", path.display()),
             "Check that the data folder is writable.",
         )

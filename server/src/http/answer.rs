@@ -1,9 +1,9 @@
 //! Answers that are not pages of the app: errors as JSON, and the few plain pages for those who are not let in.
 
-use app::wire::AppError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use spec::AppError;
 
 pub fn error(status: StatusCode, error: AppError) -> Response {
     (status, Json(error)).into_response()
@@ -11,38 +11,27 @@ pub fn error(status: StatusCode, error: AppError) -> Response {
 
 /// An error of the service, under the status that says the same.
 pub fn service_error(given: AppError) -> Response {
-    let status = match given.code.as_str() {
-        "not_found" => StatusCode::NOT_FOUND,
-        "unauthorised" => StatusCode::UNAUTHORIZED,
-        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "queue_full" => StatusCode::TOO_MANY_REQUESTS,
-        "conflict" | "needs_run" => StatusCode::CONFLICT,
-        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    };
+    let status = StatusCode::from_u16(given.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     error(status, given)
 }
 
 pub fn too_large(what: &str, limit: u64) -> Response {
     let message = format!("{what} is larger than the limit of {limit} bytes.");
-    let mut response =
-        error(StatusCode::PAYLOAD_TOO_LARGE, AppError::new("too_large", message, "Send less at a time."));
+    let mut response = error(StatusCode::PAYLOAD_TOO_LARGE, AppError::too_large(message, "Send less at a time."));
     // The rest of the body is not read, so the connection cannot be used again.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 pub fn too_slow() -> Response {
-    let refused =
-        AppError::new("connection", "The request took too long to arrive.", "Try again over a better connection.");
+    let refused = AppError::connection("The request took too long to arrive.", "Try again over a better connection.");
     error(StatusCode::REQUEST_TIMEOUT, refused)
 }
 
 /// For those without the cookie: says how to get in, and nothing else.
 pub fn sign_in(path_wants_page: bool) -> Response {
     if !path_wants_page {
-        let refused = AppError::new(
-            "unauthorised",
+        let refused = AppError::unauthorised(
             "This needs the link that the server printed when it started.",
             "Open that link (it ends in ?token=…) in this browser, then try again.",
         );

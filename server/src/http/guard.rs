@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::wire::AppError;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use spec::AppError;
 
 use super::access::Session;
 use super::{Shared, answer, files, hosts, router};
@@ -117,8 +117,7 @@ async fn with_small_body(request: Request) -> Result<Request, Response> {
 }
 
 fn unknown_host() -> Response {
-    let refused = AppError::new(
-        "unauthorised",
+    let refused = AppError::unauthorised(
         "This server does not answer under that host name.",
         "Use the address that it printed, or start it with --allow-host NAME.",
     );
@@ -126,8 +125,7 @@ fn unknown_host() -> Response {
 }
 
 fn foreign_origin() -> Response {
-    let refused = AppError::new(
-        "unauthorised",
+    let refused = AppError::unauthorised(
         "This request did not come from a page of this server.",
         "Send it from its own pages, or with an Origin header that equals the address.",
     );

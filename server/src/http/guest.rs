@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use app::backend::Backend;
-use app::wire::*;
 use async_trait::async_trait;
+use spec::*;
 
 use super::Shared;
 
@@ -20,8 +20,7 @@ pub struct Guest {
 }
 
 fn refused<T>() -> Result<T> {
-    Err(AppError::new(
-        "unauthorised",
+    Err(AppError::unauthorised(
         "This needs the link that the server printed when it started.",
         "Open that link (it ends in ?token=…) in this browser, then try again.",
     ))
@@ -31,14 +30,13 @@ fn refused<T>() -> Result<T> {
 impl Backend for Guest {
     async fn shared_report(&self, token: String) -> Result<Report> {
         if self.shared.limiter.is_blocked(self.peer) {
-            return Err(AppError::new(
-                "queue_full",
+            return Err(AppError::queue_full(
                 "Too many links that do not exist were tried from this address.",
                 "Wait a minute, then try again.",
             ));
         }
         let report = self.shared.service.shared_report(token).await;
-        if report.as_ref().is_err_and(|error| error.code == "not_found") {
+        if report.as_ref().is_err_and(|error| error.code == spec::ErrorCode::NotFound) {
             self.shared.limiter.miss(self.peer);
         }
         report

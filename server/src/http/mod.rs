@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::wire::AppError;
+use spec::AppError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,15 +84,13 @@ pub struct Site {
 impl Site {
     pub async fn bind(service: Arc<Service>, options: &HttpOptions) -> Result<Self, AppError> {
         if options.no_auth && !options.listen.ip().is_loopback() {
-            return Err(AppError::new(
-                "invalid_setting",
+            return Err(AppError::invalid_setting(
                 format!("--no-auth with the address {} would let everyone on the network in.", options.listen),
                 "Leave --no-auth out, or listen on 127.0.0.1.",
             ));
         }
         let listener = TcpListener::bind(options.listen).await.map_err(|error| {
-            AppError::new(
-                "conflict",
+            AppError::conflict(
                 format!("The address {} cannot be listened on: {error}.", options.listen),
                 "Choose another with --listen; port 0 takes any free one.",
             )

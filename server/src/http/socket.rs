@@ -6,11 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::wire::{AppError, ClientFrame, LoggedEvent, ServerFrame};
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use spec::{AppError, ClientFrame, LoggedEvent, ServerFrame};
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
@@ -37,7 +37,7 @@ struct Gone;
 pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
     let Ok(place) = Arc::clone(&shared.viewers).try_acquire_owned() else {
         let refused =
-            AppError::new("queue_full", format!("{MOST_VIEWERS} pages are watching already."), "Close some of them.");
+            AppError::queue_full(format!("{MOST_VIEWERS} pages are watching already."), "Close some of them.");
         return answer::error(StatusCode::TOO_MANY_REQUESTS, refused);
     };
     let tasks = shared.tasks.clone();
@@ -106,8 +106,7 @@ impl Viewer {
         match serde_json::from_str(&text) {
             Ok(ClientFrame::Ping) => self.send(&ServerFrame::Heartbeat).await,
             Ok(_) if self.seen.len() + self.experiments.len() >= MOST_WATCHED => {
-                self.complain(AppError::new(
-                    "too_large",
+                self.complain(AppError::too_large(
                     format!("One socket watches at most {MOST_WATCHED} things."),
                     "Reload the page.",
                 ))
@@ -119,8 +118,7 @@ impl Viewer {
             }
             Ok(ClientFrame::Run { run, after_seq }) => self.catch_up(run, after_seq).await,
             Err(error) => {
-                self.complain(AppError::new(
-                    "invalid_setting",
+                self.complain(AppError::invalid_setting(
                     format!("The frame is not understood: {error}."),
                     "Reload the page.",
                 ))
@@ -217,8 +215,8 @@ impl Viewer {
         question: impl FnOnce(&Service) -> Result<T, AppError> + Send + 'static,
     ) -> Result<T, AppError> {
         let service = Arc::clone(&self.service);
-        tokio::task::spawn_blocking(move || question(&service)).await.unwrap_or_else(|_| {
-            Err(AppError::new("internal", "Reading the run's log hit a fault.", "Reload the page."))
-        })
+        tokio::task::spawn_blocking(move || question(&service))
+            .await
+            .unwrap_or_else(|_| Err(AppError::internal("Reading the run's log hit a fault.", "Reload the page.")))
     }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::wire::AppError;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -12,6 +11,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::Deserialize;
+use spec::AppError;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
@@ -36,8 +36,7 @@ impl Incoming {
         let folder = data.join("incoming");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).map_err(|error| {
-            AppError::new(
-                "internal",
+            AppError::internal(
                 format!("{} cannot be made: {error}.", folder.display()),
                 "Check that the data folder is writable.",
             )
@@ -56,11 +55,8 @@ pub struct Named {
 pub async fn upload(State(shared): State<Arc<Shared>>, Query(named): Query<Named>, request: Request) -> Response {
     let incoming = &shared.incoming;
     let Ok(_place) = incoming.places.try_acquire() else {
-        let refused = AppError::new(
-            "queue_full",
-            format!("{AT_A_TIME} uploads are under way already."),
-            "Wait until one has finished.",
-        );
+        let refused =
+            AppError::queue_full(format!("{AT_A_TIME} uploads are under way already."), "Wait until one has finished.");
         return answer::service_error(refused);
     };
     let declared =
@@ -83,8 +79,7 @@ pub async fn upload(State(shared): State<Arc<Shared>>, Query(named): Query<Named
         Ok(Err(error)) => answer::service_error(error),
         Err(error) => {
             tracing::error!(%error, "an upload hit a fault");
-            answer::service_error(AppError::new(
-                "internal",
+            answer::service_error(AppError::internal(
                 "The upload hit a fault of this program.",
                 "See the server's log.",
             ))
@@ -94,11 +89,8 @@ pub async fn upload(State(shared): State<Arc<Shared>>, Query(named): Query<Named
 
 async fn receive(path: &Path, body: Body, limit: u64) -> Result<(), Response> {
     let unwritable = |error: std::io::Error| {
-        let refused = AppError::new(
-            "internal",
-            format!("The file could not be written: {error}."),
-            "Check that the disk is not full.",
-        );
+        let refused =
+            AppError::internal(format!("The file could not be written: {error}."), "Check that the disk is not full.");
         answer::service_error(refused)
     };
     let mut file = File::create_new(path).await.map_err(unwritable)?;
@@ -110,7 +102,7 @@ async fn receive(path: &Path, body: Body, limit: u64) -> Result<(), Response> {
             Ok(None) => break,
             Ok(Some(Err(error))) => {
                 tracing::debug!(%error, "an upload broke off");
-                let refused = AppError::new("connection", "The upload broke off.", "Try again.");
+                let refused = AppError::connection("The upload broke off.", "Try again.");
                 return Err(answer::service_error(refused));
             }
             Ok(Some(Ok(portion))) => portion,
@@ -122,11 +114,7 @@ async fn receive(path: &Path, body: Body, limit: u64) -> Result<(), Response> {
         file.write_all(&portion).await.map_err(unwritable)?;
     }
     if received == 0 {
-        return Err(answer::service_error(AppError::new(
-            "malformed_file",
-            "The file is empty.",
-            "Choose another file.",
-        )));
+        return Err(answer::service_error(AppError::malformed_file("The file is empty.", "Choose another file.")));
     }
     file.sync_all().await.map_err(unwritable)
 }

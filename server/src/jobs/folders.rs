@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::AppError;
+use spec::AppError;
 
 #[derive(Clone, Debug)]
 pub struct RunFolders {
@@ -51,8 +51,7 @@ impl RunFolders {
 }
 
 fn trouble(folder: &Path, error: &std::io::Error) -> AppError {
-    AppError::new(
-        "internal",
+    AppError::internal(
         format!("The folder {} could not be made: {error}.", folder.display()),
         "Check that the data folder is writable and that the disk is not full.",
     )

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use app::wire::{LoggedEvent, RunEvent, RunState, RunView};
+use spec::{LoggedEvent, RunEvent, RunState, RunView};
 use tokio::sync::broadcast;
 
 use crate::store::{RunRow, Store, StoreError, now_ms};

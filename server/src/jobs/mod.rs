@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use app::wire::{AppError, CellConfig, GeneratedPair, RunEvent, RunState, RunView, StopMode};
 use engine::{Control, Stop};
+use spec::{AppError, CellConfig, GeneratedPair, RunEvent, RunState, RunView, StopMode};
 use tokio::sync::broadcast;
 
 use crate::store::{RunRow, Store, StoreError};
@@ -77,8 +77,7 @@ impl Jobs {
         let worker = Arc::clone(&jobs);
         std::thread::Builder::new().name("compute".to_owned()).spawn(move || worker::work(&worker, make)).map_err(
             |error| {
-                AppError::new(
-                    "internal",
+                AppError::internal(
                     format!("The thread that computes could not be started: {error}."),
                     "Free some memory.",
                 )
@@ -91,12 +90,11 @@ impl Jobs {
     pub fn make_room(&self, more: usize) -> Result<(), AppError> {
         let queue = self.queue();
         if queue.closing {
-            return Err(AppError::new("conflict", "The server is shutting down.", "Start it again, then try again."));
+            return Err(AppError::conflict("The server is shutting down.", "Start it again, then try again."));
         }
         let waiting = queue.waiting.len();
         if waiting + more > self.limit {
-            return Err(AppError::new(
-                "queue_full",
+            return Err(AppError::queue_full(
                 format!("{waiting} runs are waiting and {more} more would exceed the limit of {}.", self.limit),
                 "Wait until some have finished, or stop some, then try again.",
             ));
@@ -159,11 +157,9 @@ impl Jobs {
                 );
                 Ok(())
             }
-            _ => Err(AppError::new(
-                "conflict",
-                format!("Run {run} is not under way."),
-                "Reload the page to see how it ended.",
-            )),
+            _ => {
+                Err(AppError::conflict(format!("Run {run} is not under way."), "Reload the page to see how it ended."))
+            }
         }
     }
 
@@ -227,13 +223,9 @@ impl Jobs {
 
 /// Why a run that was under way is interrupted.
 fn cut_off() -> AppError {
-    AppError::new(
-        "interrupted",
-        "The server ended while this run was under way.",
-        "Resume it: it goes on from what it saved.",
-    )
+    AppError::interrupted("The server ended while this run was under way.", "Resume it: it goes on from what it saved.")
 }
 
 fn never_began() -> AppError {
-    AppError::new("interrupted", "The server ended before this run's turn came.", "Choose Run all, or resume it.")
+    AppError::interrupted("The server ended before this run's turn came.", "Choose Run all, or resume it.")
 }

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 
-use app::wire::{AppError, CellKind, CellOutput, Report, RunEvent, RunState};
 use engine::{Control, Stop};
+use spec::{AppError, CellKind, CellOutput, Report, RunEvent, RunState};
 
 use super::{Assignment, Executor, Jobs, MakeExecutor, cut_off};
 use crate::store::RunRow;
@@ -33,8 +33,7 @@ pub fn work(jobs: &Jobs, mut make: MakeExecutor) {
         }));
         let ending = performed.unwrap_or_else(|panic| {
             executor = None;
-            Ending::Failed(AppError::new(
-                "internal",
+            Ending::Failed(AppError::internal(
                 format!("The run hit a fault of this program: {}.", panic_text(panic.as_ref())),
                 "Other runs are not affected. Please report it with the server's log; resuming may work.",
             ))
@@ -111,8 +110,7 @@ impl Jobs {
             let source = self.store.run(input.run).map_err(AppError::from)?;
             let view = self.store.view(&source).map_err(AppError::from)?;
             let reason = |what: &str| {
-                AppError::new(
-                    "needs_run",
+                AppError::needs_run(
                     format!("The {kind} run that this one builds on {what}."),
                     format!("Resume or run the {kind} cell, then run this one again."),
                 )
@@ -147,8 +145,7 @@ impl Jobs {
 
     fn keep_report(&self, assignment: &Assignment) -> Result<(), AppError> {
         let unreadable = |problem: String| {
-            AppError::new(
-                "internal",
+            AppError::internal(
                 format!("The report that was just written cannot be read: {problem}."),
                 "Run the report cell again.",
             )
@@ -171,7 +168,13 @@ impl Jobs {
         let (state, error) = ended.unwrap_or_else(|error| (RunState::Failed, Some(AppError::from(error))));
         match &error {
             Some(error) => {
-                tracing::warn!(run, state = state.as_str(), code = error.code, message = error.message, "run ends")
+                tracing::warn!(
+                    run,
+                    state = state.as_str(),
+                    code = error.code.as_str(),
+                    message = error.message,
+                    "run ends"
+                )
             }
             None => tracing::info!(run, state = state.as_str(), "run ends"),
         }

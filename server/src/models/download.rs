@@ -8,10 +8,10 @@ use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use app::wire::AppError;
 use engine::Control;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
+use spec::AppError;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -138,8 +138,7 @@ impl Remote<'_> {
             };
             failures = if length(&partial) > before { 1 } else { failures + 1 };
             if failures > MOST_FAILURES {
-                return Err(AppError::new(
-                    "connection",
+                return Err(AppError::connection(
                     format!("{} could not be downloaded: {why}", self.url),
                     "Check the network connection and try again: what has arrived is kept.",
                 ));
@@ -178,8 +177,7 @@ impl Remote<'_> {
             _ => return Err(refused(self.url, status)),
         };
         let Some(hash) = self.hash.clone().or_else(|| etag.as_deref().and_then(Hash::parse)) else {
-            return Err(AppError::new(
-                "corrupt",
+            return Err(AppError::corrupt(
                 format!("{}: the server names no hash for this file, so it cannot be checked", self.url),
                 "Fetch it by hand, and give the path of its folder.",
             ));
@@ -244,11 +242,7 @@ impl Remote<'_> {
             }
             url = location;
         }
-        Err(AppError::new(
-            "connection",
-            format!("{}: the server redirects in a way that is not followed", self.url),
-            "",
-        ))
+        Err(AppError::connection(format!("{}: the server redirects in a way that is not followed", self.url), ""))
     }
 }
 
@@ -320,21 +314,17 @@ pub fn agent() -> Agent {
 
 pub fn refused(url: &str, status: u16) -> AppError {
     match status {
-        404 => {
-            AppError::new("not_found", format!("{url} does not exist"), "Check the model's id, and that it is public.")
-        }
-        401 | 403 => AppError::new(
-            "unauthorised",
+        404 => AppError::not_found(format!("{url} does not exist"), "Check the model's id, and that it is public."),
+        401 | 403 => AppError::unauthorised(
             format!("{url}: the server answered {status}; the model does not exist or needs a token"),
             "Check the model's id; for a private or gated model set HF_TOKEN to a token that may read it.",
         ),
-        _ => AppError::new("connection", format!("{url}: the server answered {status}"), "Try again later."),
+        _ => AppError::connection(format!("{url}: the server answered {status}"), "Try again later."),
     }
 }
 
 fn too_large(url: &str, size: u64, limit: u64) -> AppError {
-    AppError::new(
-        "too_large",
+    AppError::too_large(
         format!("{url} has {size} bytes; at most {limit} are expected"),
         "Check that this is the right model.",
     )

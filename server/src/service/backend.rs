@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use app::backend::Backend;
-use app::wire::*;
 use async_trait::async_trait;
+use spec::*;
 
 use super::{Core, Service, presets};
 
@@ -18,7 +18,7 @@ impl Service {
         let core = Arc::clone(&self.core);
         tokio::task::spawn_blocking(move || ask(&core)).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request hit a fault");
-            Err(AppError::new("internal", "The request hit a fault of this program.", "See the server's log."))
+            Err(AppError::internal("The request hit a fault of this program.", "See the server's log."))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use app::wire::{AppError, Cell, CellConfig, CellKind, Notebook, RunView};
+use spec::{AppError, Cell, CellConfig, CellKind, Notebook, RunView};
 
 use super::fingerprint::{Standing, standings};
 use super::{Core, stale};
@@ -98,8 +98,7 @@ impl Core {
         let mut row = self.store.cell(cell)?;
         let (is, wanted) = (row.config.kind(), config.kind());
         if is != wanted {
-            return Err(AppError::new(
-                "invalid_setting",
+            return Err(AppError::invalid_setting(
                 format!(
                     "Cell {cell} is a {} cell; its configuration cannot be one of a {} cell.",
                     is.as_str(),
@@ -150,9 +149,8 @@ fn checked_name(name: &str) -> Result<String, AppError> {
     let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
     match name.chars().count() {
         1..=LONGEST_NAME => Ok(name),
-        0 => Err(AppError::new("invalid_setting", "The name is empty.", "Give the experiment a name.")),
-        length => Err(AppError::new(
-            "invalid_setting",
+        0 => Err(AppError::invalid_setting("The name is empty.", "Give the experiment a name.")),
+        length => Err(AppError::invalid_setting(
             format!("The name has {length} characters; the limit is {LONGEST_NAME}."),
             "Choose a shorter name; a note cell holds longer texts.",
         )),
@@ -164,24 +162,21 @@ fn check_size(config: &CellConfig) -> Result<(), AppError> {
     if length <= LONGEST_CONFIG {
         return Ok(());
     }
-    Err(AppError::new(
-        "too_large",
+    Err(AppError::too_large(
         format!("The cell's configuration has {length} bytes; the limit is {LONGEST_CONFIG}."),
         "Shorten its texts.",
     ))
 }
 
 fn too_many_cells(count: usize) -> AppError {
-    AppError::new(
-        "too_large",
+    AppError::too_large(
         format!("The experiment would have {count} cells; the limit is {MOST_CELLS}."),
         "Delete cells that are not needed, or make another experiment.",
     )
 }
 
 fn under_way(run: &RunRow) -> AppError {
-    AppError::new(
-        "conflict",
+    AppError::conflict(
         format!("A {} run is {}.", run.config.kind().as_str(), run.state.as_str()),
         "Stop it or wait until it has finished, then try again.",
     )

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use app::wire::{CellConfig, CellKind};
 use serde_json::Value;
+use spec::{CellConfig, CellKind};
 
 use crate::resources::Resources;
 use crate::store::CellRow;
@@ -115,7 +115,7 @@ impl Identities {
 
 #[cfg(test)]
 mod tests {
-    use app::wire::{DataConfig, TrainConfig};
+    use spec::{DataConfig, TrainConfig};
 
     use super::*;
 

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app::wire::{AppError, CellConfig, LoggedEvent, Preset, RunView};
 use engine::device::Device;
+use spec::{AppError, CellConfig, LoggedEvent, Preset, RunView};
 use tokio::sync::broadcast;
 
 use crate::jobs::{Assignment, Jobs, MakeExecutor, RunFolders};
@@ -177,8 +177,7 @@ fn lock(data: &Path) -> Result<File, AppError> {
         .map_err(|error| unusable(&path, &error.to_string()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AppError::new(
-            "conflict",
+        Err(TryLockError::WouldBlock) => Err(AppError::conflict(
             format!("Another backtranslate process is using the data folder {}.", data.display()),
             "Stop it first, or choose another folder with --data.",
         )),
@@ -187,8 +186,7 @@ fn lock(data: &Path) -> Result<File, AppError> {
 }
 
 fn unusable(path: &Path, problem: &str) -> AppError {
-    AppError::new(
-        "internal",
+    AppError::internal(
         format!("{} cannot be used: {problem}.", path.display()),
         "Choose a folder that this user may write to with --data.",
     )

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use app::wire::{AppError, CellKind, RunState};
+use spec::{AppError, CellKind, RunState};
 
 use super::fingerprint::Standing;
 use crate::store::{InputPlan, NewRun, RunRow, Source};
@@ -31,11 +31,10 @@ pub fn one(standings: &[Standing], newest: &Newest, target: i64) -> Result<Plan,
     let mut plan = Plan::default();
     let standing = find(standings, target)?;
     if standing.cell.config.kind() == CellKind::Note {
-        return Err(AppError::new("invalid_setting", "A note has nothing to run.", "Run the cells around it."));
+        return Err(AppError::invalid_setting("A note has nothing to run.", "Run the cells around it."));
     }
     if let Some(run) = active(newest, target) {
-        return Err(AppError::new(
-            "conflict",
+        return Err(AppError::conflict(
             format!("This {} cell is {} already.", standing.cell.config.kind().as_str(), run.state.as_str()),
             "Wait until it has finished, or stop it first.",
         ));
@@ -97,8 +96,7 @@ impl Plan {
         let same = run.fingerprint == standing.fingerprint;
         if !run.state.is_over() && !same {
             let kind = standing.cell.config.kind().as_str();
-            return Err(AppError::new(
-                "conflict",
+            return Err(AppError::conflict(
                 format!("The {kind} cell is {} with earlier settings.", run.state.as_str()),
                 format!("Wait until it has finished, or stop it, then run the {kind} cell with its new settings."),
             ));
@@ -113,8 +111,7 @@ impl Plan {
     fn add(&mut self, standing: &Standing) -> Result<(), AppError> {
         let kind = standing.cell.config.kind();
         if let Some(missing) = standing.missing_input {
-            return Err(AppError::new(
-                "conflict",
+            return Err(AppError::conflict(
                 format!("The {} cell has no {} cell above it.", kind.as_str(), missing.as_str()),
                 format!("Add a {} cell above it, or move one there.", missing.as_str()),
             ));
@@ -140,7 +137,7 @@ impl Plan {
 
 fn find(standings: &[Standing], cell: i64) -> Result<&Standing, AppError> {
     let found = standings.iter().find(|standing| standing.cell.id == cell);
-    found.ok_or_else(|| AppError::new("not_found", format!("There is no cell {cell}."), "Reload the page."))
+    found.ok_or_else(|| AppError::not_found(format!("There is no cell {cell}."), "Reload the page."))
 }
 
 fn active(newest: &Newest, cell: i64) -> Option<&RunRow> {
@@ -164,13 +161,11 @@ fn resumable<'a>(standings: &[Standing], standing: &Standing, newest: &'a Newest
 
 fn training_asks(run: &RunRow) -> AppError {
     match run.state {
-        RunState::Done => AppError::new(
-            "needs_run",
+        RunState::Done => AppError::needs_run(
             "The training is stale: its settings or inputs have changed since it ran.",
             "Training takes long, so it is not repeated by itself: run the train cell first, or undo the change.",
         ),
-        state => AppError::new(
-            "needs_run",
+        state => AppError::needs_run(
             format!("The training has not finished: it is {}.", state.as_str()),
             "Resume it or run the train cell first; then run this cell.",
         ),
@@ -179,7 +174,7 @@ fn training_asks(run: &RunRow) -> AppError {
 
 #[cfg(test)]
 mod tests {
-    use app::wire::{CellConfig, TrainConfig};
+    use spec::{CellConfig, TrainConfig};
 
     use super::super::fingerprint::standings;
     use super::*;
@@ -253,7 +248,7 @@ mod tests {
         let newest = runs(&standings, &[(0, RunState::Done), (1, RunState::Done), (2, RunState::Done)]);
         standings[2].fingerprint = "changed".to_owned();
         let refused = one(&standings, &newest, GENERATE).err().unwrap();
-        assert_eq!(refused.code, "needs_run");
+        assert_eq!(refused.code, spec::ErrorCode::NeedsRun);
         assert_eq!(planned(&one(&standings, &newest, TRAIN).unwrap()), [TRAIN]);
         assert_eq!(planned(&all(&standings, &newest).unwrap()), [2, 3, 4]);
     }
@@ -278,7 +273,7 @@ mod tests {
     fn a_cell_that_runs_cannot_be_run_again() {
         let standings = pipeline();
         let refused = one(&standings, &runs(&standings, &[(0, RunState::Queued)]), DATA).err().unwrap();
-        assert_eq!(refused.code, "conflict");
+        assert_eq!(refused.code, spec::ErrorCode::Conflict);
     }
 
     #[test]
@@ -287,7 +282,7 @@ mod tests {
         let earlier = runs(&pipeline(), &[(0, RunState::Done), (1, RunState::Done), (2, RunState::Running)]);
         cells[2].config = CellConfig::Train(TrainConfig { rank: 8, ..TrainConfig::default() });
         let now = standings(cells, |_| String::new());
-        assert_eq!(all(&now, &earlier).err().unwrap().code, "conflict");
+        assert_eq!(all(&now, &earlier).err().unwrap().code, spec::ErrorCode::Conflict);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The cells that a new experiment starts with.
 
-use app::wire::{
+use spec::{
     CellConfig, DataConfig, GenerateConfig, LossOn, ModelConfig, NoteConfig, Preset, ReportConfig, Schedule,
     TemplateConfig, TrainConfig, Truncation, Turns,
 };

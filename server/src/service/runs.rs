@@ -1,6 +1,6 @@
 //! Commands on runs: run a cell, run all, stop, resume; and what viewers read of them.
 
-use app::wire::{AppError, Notebook, PairsPage, PairsQuery, RunState, RunView, StopMode};
+use spec::{AppError, Notebook, PairsPage, PairsQuery, RunState, RunView, StopMode};
 
 use super::Core;
 use super::plan::{self, Plan};
@@ -62,8 +62,7 @@ impl Core {
     fn check_resumable(&self, row: &RunRow) -> Result<(), AppError> {
         let kind = row.config.kind().as_str();
         if !matches!(row.state, RunState::Stopped | RunState::Failed | RunState::Interrupted) {
-            return Err(AppError::new(
-                "conflict",
+            return Err(AppError::conflict(
                 format!(
                     "This {kind} run is {}; only one that was stopped, failed or was cut off can be resumed.",
                     row.state.as_str()
@@ -73,24 +72,21 @@ impl Core {
         }
         // Only the newest is shown, so only the newest goes on.
         if self.store.newest_runs(row.experiment)?.get(&row.cell).is_some_and(|newest| newest.id != row.id) {
-            return Err(AppError::new(
-                "conflict",
+            return Err(AppError::conflict(
                 format!("The {kind} cell has been run again since."),
                 "Reload the page to see its newest run.",
             ));
         }
         for input in &row.inputs {
             let source = self.store.run(input.run).map_err(|_| {
-                AppError::new(
-                    "needs_run",
+                AppError::needs_run(
                     format!("The {} run that this one builds on was deleted.", input.kind.as_str()),
                     format!("Run the {kind} cell anew."),
                 )
             })?;
             // One that is on its way now is in the queue before this one.
             if source.state.is_over() && source.state != RunState::Done {
-                return Err(AppError::new(
-                    "needs_run",
+                return Err(AppError::needs_run(
                     format!("The {} run that this one builds on is {}.", input.kind.as_str(), source.state.as_str()),
                     "Resume that one first, or choose Run all.",
                 ));
@@ -108,8 +104,7 @@ impl Core {
 
     pub(super) fn pairs(&self, query: &PairsQuery) -> Result<PairsPage, AppError> {
         if query.text.len() > LONGEST_SEARCH {
-            return Err(AppError::new(
-                "too_large",
+            return Err(AppError::too_large(
                 format!("The search text has {} bytes; the limit is {LONGEST_SEARCH}.", query.text.len()),
                 "Search for a shorter part of it.",
             ));

@@ -1,6 +1,6 @@
 //! Reports and share links: a link is 256 random bits, of which the store keeps a hash.
 
-use app::wire::{AppError, CellKind, Report, ShareLink};
+use spec::{AppError, CellKind, Report, ShareLink};
 
 use super::Core;
 
@@ -11,8 +11,7 @@ impl Core {
     pub(super) fn report(&self, run: i64) -> Result<Report, AppError> {
         let row = self.store.run(run)?;
         if row.config.kind() != CellKind::Report {
-            return Err(AppError::new(
-                "not_found",
+            return Err(AppError::not_found(
                 format!("Run {run} is not one of a report cell."),
                 "Open the report from its cell.",
             ));
@@ -45,7 +44,7 @@ impl Core {
 
 /// The same for unknown, malformed and revoked tokens, so that an answer tells nothing.
 fn unknown_link() -> AppError {
-    AppError::new("not_found", "This link does not open a report.", "Ask whoever sent it for a new one.")
+    AppError::not_found("This link does not open a report.", "Ask whoever sent it for a new one.")
 }
 
 /// Has the form of a share link's token; anything else need not be looked up.
@@ -57,7 +56,7 @@ pub fn token_is_well_formed(token: &str) -> bool {
 pub fn new_token() -> Result<String, AppError> {
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| {
-        AppError::new("internal", format!("The system gives no random numbers: {error}."), "Restart the machine.")
+        AppError::internal(format!("The system gives no random numbers: {error}."), "Restart the machine.")
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

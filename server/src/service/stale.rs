@@ -1,7 +1,7 @@
 //! Why a run no longer matches its cell: which fields differ, which inputs changed.
 
-use app::wire::{CellConfig, StaleReason};
 use serde_json::Value;
+use spec::{CellConfig, StaleReason};
 
 use super::fingerprint::Standing;
 use crate::store::RunRow;
@@ -96,7 +96,7 @@ fn contents(identity: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use app::wire::{Projection, TemplateConfig, TrainConfig};
+    use spec::{Projection, TemplateConfig, TrainConfig};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What can go wrong in the store, and how a page hears of it.
 
-use app::wire::AppError;
+use spec::AppError;
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 

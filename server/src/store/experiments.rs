@@ -1,8 +1,8 @@
 //! Experiments and their cells.
 
-use app::wire::{CellConfig, CellKind, ExperimentSummary, RunState};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::de::DeserializeOwned;
+use spec::{CellConfig, CellKind, ExperimentSummary, RunState};
 
 use super::{Durable, Key, Result, Store, StoreError, now_ms};
 

@@ -1,7 +1,7 @@
 //! Run logs: append, and read after a number.
 
-use app::wire::{LoggedEvent, RunEvent, RunView};
 use rusqlite::{Transaction, params};
+use spec::{LoggedEvent, RunEvent, RunView};
 
 use super::{Durable, Result, Store, StoreError, pairs};
 

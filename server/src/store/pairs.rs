@@ -1,7 +1,7 @@
 //! Generated pairs, row by row, so that a table can page, filter and sort them without reading them all.
 
-use app::wire::{GeneratedPair, PairSort, PairsPage, PairsQuery};
 use rusqlite::{Connection, Transaction, params};
+use spec::{GeneratedPair, PairSort, PairsPage, PairsQuery};
 
 use super::{Result, Store};
 

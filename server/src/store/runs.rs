@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use app::wire::{CellConfig, CellKind, RunEvent, RunState, RunView};
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
+use spec::{CellConfig, CellKind, RunEvent, RunState, RunView};
 
 use super::experiments::{touch, word};
 use super::{Durable, Key, Result, Store, StoreError, log, now_ms};

@@ -1,7 +1,7 @@
 //! Frozen reports, and the links that open them. Of a link's token only the sha256 is kept.
 
-use app::wire::{Report, ShareLink};
 use rusqlite::{OptionalExtension, params};
+use spec::{Report, ShareLink};
 
 use super::experiments::found;
 use super::{Durable, Result, Store, StoreError, now_ms};

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use app::wire::RunEvent;
 use engine::device::Device;
 use engine::model::BaseModel;
+use spec::RunEvent;
 
 use super::{Result, phase, progress};
 use crate::adapter;

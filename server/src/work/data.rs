@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use app::wire::{CellOutput, DataConfig, DataOutput, PairText, RunEvent};
 use engine::data::{Pair, Prepared, Split};
+use spec::{CellOutput, DataConfig, DataOutput, PairText, RunEvent};
 
 use super::histogram::word_lengths;
 use super::{Ended, Result, Task, phase};

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-use app::wire::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, RunEvent};
 use engine::Control;
 use engine::data::CorpusRow;
 use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow};
@@ -14,6 +13,7 @@ use engine::lora::Adapter;
 use engine::model::BaseModel;
 use engine::score::{PairScores, ScoreInput, Tag};
 use engine::template::Template;
+use spec::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, RunEvent};
 
 use super::{Ended, Result, Task, model, parts, phase, progress};
 use crate::adapter;
@@ -180,7 +180,7 @@ fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> Genera
 }
 
 /// Figures of all pairs together; tags are counted as the pairs carry them.
-pub fn summary(pairs: &[GeneratedPair]) -> app::wire::ScoreSummary {
+pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
     let inputs: Vec<ScoreInput<'_>> = pairs
         .iter()
         .map(|pair| ScoreInput {
@@ -206,7 +206,7 @@ pub fn write_pairs(path: &Path, pairs: &[GeneratedPair]) -> Result<()> {
     let mut text = Vec::new();
     for pair in pairs {
         serde_json::to_writer(&mut text, pair)
-            .map_err(|error| app::wire::AppError::new("internal", format!("a pair cannot be written: {error}"), ""))?;
+            .map_err(|error| spec::AppError::internal(format!("a pair cannot be written: {error}"), ""))?;
         text.push(b'\n');
     }
     engine::artifact::write(path, &text).map_err(adapter::error)

@@ -1,6 +1,6 @@
 //! Lengths in words as a histogram with round bin edges and an open-ended last bin.
 
-use app::wire::Bin;
+use spec::Bin;
 
 const MOST_BINS: usize = 20;
 

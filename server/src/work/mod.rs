@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use app::wire::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, RunView};
 use engine::Control;
+use spec::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, RunView};
 
 use crate::resources::Resources;
 
@@ -62,13 +62,11 @@ pub fn execute(task: &mut Task<'_>, emit: &mut dyn FnMut(RunEvent)) -> Result<En
         CellConfig::Train(config) => train::execute(task, config, emit),
         CellConfig::Generate(config) => generate::execute(task, config, emit),
         CellConfig::Report(config) => report::execute(task, config, emit),
-        CellConfig::Note(_) => {
-            Err(AppError::new("invalid_setting", "a note cannot be run", "Run the cells around it."))
-        }
+        CellConfig::Note(_) => Err(AppError::invalid_setting("a note cannot be run", "Run the cells around it.")),
     };
     match ended {
         // Whether a stop reaches the engine before or after its last step makes no difference to the person.
-        Err(error) if error.code == "stopped" => Ok(Ended::Stopped),
+        Err(error) if error.code == spec::ErrorCode::Stopped => Ok(Ended::Stopped),
         ended => ended,
     }
 }
@@ -80,8 +78,7 @@ pub(crate) fn phase(emit: &mut dyn FnMut(RunEvent), text: impl Into<String>) {
 /// The input of this kind; `needs_run` where there is none.
 fn input(inputs: &[Input], kind: CellKind) -> Result<&Input> {
     inputs.iter().find(|input| input.kind == kind).ok_or_else(|| {
-        AppError::new(
-            "needs_run",
+        AppError::needs_run(
             format!("there is no finished {} run to build on", kind.as_str()),
             format!("Run the {} cell first.", kind.as_str()),
         )
@@ -91,11 +88,10 @@ fn input(inputs: &[Input], kind: CellKind) -> Result<&Input> {
 /// The configuration and output of an input, in one go; a store that mixed them up is a fault of ours, not a panic.
 macro_rules! parts {
     ($inputs:expr, $kind:ident) => {{
-        let found = $crate::work::input($inputs, app::wire::CellKind::$kind)?;
+        let found = $crate::work::input($inputs, spec::CellKind::$kind)?;
         match (&found.config, &found.output) {
-            (app::wire::CellConfig::$kind(config), app::wire::CellOutput::$kind(output)) => Ok((found, config, output)),
-            _ => Err(app::wire::AppError::new(
-                "internal",
+            (spec::CellConfig::$kind(config), spec::CellOutput::$kind(output)) => Ok((found, config, output)),
+            _ => Err(spec::AppError::internal(
                 concat!("the stored ", stringify!($kind), " run holds another kind of output"),
                 "Run that cell again.",
             )),

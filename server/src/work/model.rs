@@ -1,6 +1,6 @@
 //! The model cell: finds the base model (fetching it where it is absent), loads it and says what it is.
 
-use app::wire::{CellOutput, ModelConfig, RunEvent};
+use spec::{CellOutput, ModelConfig, RunEvent};
 
 use super::{Bench, Ended, Result, Task, phase, progress};
 use crate::adapter;
@@ -27,12 +27,11 @@ pub(super) fn load<'b>(
 }
 
 /// Refuses a base model whose files are no longer those that the model cell saw.
-pub(super) fn check_unchanged(model: &engine::model::BaseModel, seen: &app::wire::ModelOutput) -> Result<()> {
+pub(super) fn check_unchanged(model: &engine::model::BaseModel, seen: &spec::ModelOutput) -> Result<()> {
     if model.sha256 == seen.sha256 {
         return Ok(());
     }
-    Err(app::wire::AppError::new(
-        "conflict",
+    Err(spec::AppError::conflict(
         format!(
             "the base model {} has sha256 {} now, but had {} when the model cell ran",
             seen.id, model.sha256, seen.sha256

@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use app::wire::{AppError, CellOutput, Provenance, Report, ReportConfig, ReportOutput, RunEvent};
 use serde_json::Value;
+use spec::{AppError, CellOutput, Provenance, Report, ReportConfig, ReportOutput, RunEvent};
 
 use super::{Ended, Result, Task, parts, phase};
 use crate::adapter;
@@ -96,7 +96,7 @@ fn write_canonical(value: &Value, text: &mut String) -> Result<()> {
 // By value since it is a `map_err` argument.
 #[allow(clippy::needless_pass_by_value)]
 fn internal(error: serde_json::Error) -> AppError {
-    AppError::new("internal", format!("the report cannot be written as JSON: {error}"), "")
+    AppError::internal(format!("the report cannot be written as JSON: {error}"), "")
 }
 
 fn now_ms() -> i64 {

@@ -4,11 +4,11 @@
 
 use std::path::Path;
 
-use app::wire::{CellKind, CellOutput, RunEvent, TrainConfig, TrainOutput};
 use engine::Control;
 use engine::data::Pair;
 use engine::model::BaseModel;
 use engine::template::Template;
+use spec::{CellKind, CellOutput, RunEvent, TrainConfig, TrainOutput};
 
 use super::{Ended, Result, Task, data, model, parts, phase};
 use crate::adapter;

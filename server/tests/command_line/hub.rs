@@ -6,10 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use app::wire::AppError;
 use engine::Control;
 use server::models::hub::Hub;
 use server::models::{Source, fetch};
+use spec::AppError;
 
 use crate::support::{Folder, tiny_llama};
 
@@ -243,7 +243,7 @@ fn a_changed_etag_starts_anew() {
 fn wrong_bytes_never_become_a_file() {
     let (server, folder) = (serve(Fault::WrongBytes), Folder::new());
     let error = download(&server, &folder).unwrap_err();
-    assert_eq!(error.code, "corrupt", "{error}");
+    assert_eq!(error.code, spec::ErrorCode::Corrupt, "{error}");
     assert!(nothing_appeared(&folder));
 }
 
@@ -256,7 +256,7 @@ fn a_hub_without_a_listing_is_asked_for_names_and_its_redirects_are_followed() {
 #[test]
 fn a_file_that_nothing_vouches_for_is_refused() {
     let (server, folder) = (serve(Fault::NoHash), Folder::new());
-    assert_eq!(download(&server, &folder).unwrap_err().code, "corrupt");
+    assert_eq!(download(&server, &folder).unwrap_err().code, spec::ErrorCode::Corrupt);
     assert!(nothing_appeared(&folder));
 }
 
@@ -264,7 +264,7 @@ fn a_file_that_nothing_vouches_for_is_refused() {
 fn a_pickle_is_never_asked_for() {
     let (server, folder) = (serve(Fault::Pickle), Folder::new());
     let error = download(&server, &folder).unwrap_err();
-    assert_eq!(error.code, "unsupported", "{error}");
+    assert_eq!(error.code, spec::ErrorCode::Unsupported, "{error}");
     assert!(server.requests.lock().unwrap().iter().all(|path| !path.contains(".bin")));
     assert!(nothing_appeared(&folder));
 }
@@ -284,6 +284,6 @@ fn an_unreachable_hub_says_so_and_what_to_check() {
     drop(closed);
     let server = Server { endpoint, requests: Arc::default() };
     let error = download(&server, &Folder::new()).unwrap_err();
-    assert_eq!(error.code, "connection");
+    assert_eq!(error.code, spec::ErrorCode::Connection);
     assert!(error.hint.contains("HF_ENDPOINT"));
 }

@@ -124,7 +124,7 @@ fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
     let kinds: Vec<_> = ran["cells"].as_array().unwrap().iter().map(|cell| cell["state"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["done"; 5]);
     let text = std::fs::read_to_string(ran["report"].as_str().unwrap()).unwrap();
-    let report: app::wire::Report = serde_json::from_str(&text).unwrap();
+    let report: spec::Report = serde_json::from_str(&text).unwrap();
     assert_eq!((report.config.title.as_str(), report.pairs.len()), ("Tiny report", 2));
     assert_eq!(server::work::report::report_sha256(&report).unwrap(), report.provenance.report_sha256);
     let run = ran["cells"][2]["run"].to_string();

@@ -215,7 +215,7 @@ async fn without_a_token_only_loopback_may_be_served() {
     let service = open(data.path(), fake::obedient());
     let mut options = HttpOptions::new("0.0.0.0:0".parse().unwrap(), data.path(), data.path());
     options.no_auth = true;
-    assert_eq!(Site::bind(service, &options).await.err().unwrap().code, "invalid_setting");
+    assert_eq!(Site::bind(service, &options).await.err().unwrap().code, spec::ErrorCode::InvalidSetting);
 
     let server = Server::start_with(fake::obedient(), |options| options.no_auth = true).await;
     assert_eq!(server.get("/").send().await.status, 200);

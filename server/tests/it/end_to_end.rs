@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use app::backend::Backend;
-use app::wire::*;
 use server::service::Service;
 use server::settings::Settings;
+use spec::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_engine_runs_an_experiment_from_data_to_report() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::backend::Backend;
-use app::wire::*;
 use futures_util::{SinkExt, StreamExt};
 use server::work::Ended;
+use spec::*;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -173,7 +173,9 @@ async fn viewers_hear_of_changed_experiments_that_they_asked_for() {
     say(&mut socket, &ClientFrame::Experiment { experiment: 1 }).await;
     say(&mut socket, &ClientFrame::Run { run: 999, after_seq: 0 }).await;
     // Frames are answered in order, so the subscription stands once this has come.
-    assert!(matches!(hear(&mut socket).await, Some(ServerFrame::Error { error }) if error.code == "not_found"));
+    assert!(
+        matches!(hear(&mut socket).await, Some(ServerFrame::Error { error }) if error.code == spec::ErrorCode::NotFound)
+    );
     server.service.add_cell(1, CellKind::Note, 0).await.unwrap();
     assert_eq!(hear(&mut socket).await, Some(ServerFrame::Changed { experiment: 1 }));
     server.stop().await;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use app::backend::Backend;
-use app::wire::DataFile;
+use spec::DataFile;
 
 use crate::support::{Server, fake};
 

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::format::{figure, whole};
-use crate::wire::Bin;
+use spec::Bin;
 
 /// `unit` is what the bins measure, such as "words".
 pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> AnyView {

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::geometry::{MOST_DRAWN, Point, Scale, path, smooth, thin};
 use crate::components::format::{counted, figure};
-use crate::wire::{EvaluationPoint, StepPoint};
+use spec::{EvaluationPoint, StepPoint};
 
 /// Rows of the table alternative.
 const MOST_ROWS: usize = 40;

@@ -359,7 +359,7 @@ fn a_template_without_its_slot_is_refused_by_field_name() {
     assert!(refused(TemplateText { end: EndMarker::Text(" ".to_owned()), ..plain_text() }).starts_with("end is"));
     assert!(refused(TemplateText { prompt: "x".repeat(20_000), ..plain_text() }).starts_with("prompt is"));
     let template = Template::new(plain_text(), &tokenizer).unwrap();
-    assert_eq!(template.encode_prompt(&tokenizer, "the", 3).unwrap_err().code(), "invalid_setting");
+    assert_eq!(template.encode_prompt(&tokenizer, "the", 3).unwrap_err().code(), spec::ErrorCode::InvalidSetting);
 }
 
 #[test]

@@ -338,7 +338,7 @@ fn other_kinds_are_refused_by_name() {
         "Precompiled",
     );
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(Tokenizer::from_folder(folder.path()).err().unwrap().code(), "not_found");
+    assert_eq!(Tokenizer::from_folder(folder.path()).err().unwrap().code(), spec::ErrorCode::NotFound);
     fs::write(folder.path().join("tokenizer.model"), "x").unwrap();
     assert!(Tokenizer::from_folder(folder.path()).err().unwrap().to_string().contains("tokenizer.json"));
     assert!(from_form(&small_form()).map(|_| ()).unwrap_err().to_string().contains("eos_token"));

@@ -35,14 +35,14 @@ fn an_adapter_is_refused_with_anything_but_what_it_was_trained_with() {
 
     let other = template("Response: {response}\nI: ", "{instruction}", &model.tokenizer);
     let error = adapter.check(&model, &other).unwrap_err();
-    assert_eq!(error.code(), "template_lock");
+    assert_eq!(error.code(), spec::ErrorCode::TemplateLock);
     let message = error.to_string();
     assert!(message.contains("template"), "{message}");
     assert!(message.contains(same.sha256()) && message.contains(other.sha256()), "both sides: {message}");
 
     for (other, what) in [(tiny_tied(), "base model"), (load(&fixture("tiny-llama.gguf")), "t")] {
         let error = adapter.check(&other, &short_template(&other.tokenizer)).unwrap_err();
-        assert_eq!(error.code(), "template_lock");
+        assert_eq!(error.code(), spec::ErrorCode::TemplateLock);
         assert!(error.to_string().contains(what), "{error}");
         assert!(error.to_string().contains(&model.sha256[..12]) || what == "t", "{error}");
     }
@@ -56,5 +56,5 @@ fn an_adapter_whose_bytes_changed_on_disk_is_refused() {
     let mut bytes = fs::read(&weights).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&weights, bytes).unwrap();
-    assert_eq!(Adapter::load(&folder.path().join("adapter"), &model).err().unwrap().code(), "corrupt");
+    assert_eq!(Adapter::load(&folder.path().join("adapter"), &model).err().unwrap().code(), spec::ErrorCode::Corrupt);
 }

@@ -115,7 +115,7 @@ fn a_stopped_generation_keeps_the_rows_that_it_gave_out() {
             }
         }
     });
-    assert_eq!(stopped.unwrap_err().code(), "stopped");
+    assert_eq!(stopped.unwrap_err().code(), spec::ErrorCode::Stopped);
     assert_eq!(given.len(), 3);
     assert!(given.iter().all(|row| *row == whole[&row.index]));
 }

@@ -81,7 +81,7 @@ impl Bench {
                 control.stop(Stop::Discard);
             }
         });
-        assert_eq!(stopped.unwrap_err().code(), "stopped");
+        assert_eq!(stopped.unwrap_err().code(), spec::ErrorCode::Stopped);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is written before the first step");
         found.unwrap()
     }

@@ -146,7 +146,7 @@ fn requests_that_the_model_cannot_answer_are_refused_with_their_limit() {
         (vec![5; 2049], 1, "2048"),
     ] {
         let error = model.logits(&ids, last).unwrap_err();
-        assert_eq!(error.code(), "invalid_setting");
+        assert_eq!(error.code(), spec::ErrorCode::InvalidSetting);
         assert!(error.to_string().contains(part), "{error}");
     }
     assert!(model.score(&[5]).is_err());

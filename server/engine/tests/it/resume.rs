@@ -198,7 +198,7 @@ fn a_run_that_was_cut_off_goes_on_from_its_newest_checkpoint() {
     let uninterrupted = bench.run(whole.path(), nothing);
     assert_eq!(uninterrupted.checkpoints, [3, 4, 6, 8, 9, 12, 15, 16]);
     let first = bench.run(cut.path(), at_step(7, Stop::Discard));
-    assert_eq!(first.result.unwrap_err().code(), "stopped");
+    assert_eq!(first.result.unwrap_err().code(), spec::ErrorCode::Stopped);
     let second = bench.run(cut.path(), nothing);
     assert_eq!(second.resumed, Some(6));
     assert_eq!(second.figures(), uninterrupted.figures()[6..]);
@@ -248,7 +248,7 @@ fn a_run_whose_largest_batch_does_not_fit_is_refused_before_its_first_step() {
     let folder = tempfile::tempdir().unwrap();
     let session = bench.run(folder.path(), nothing);
     let error = session.result.unwrap_err();
-    assert_eq!(error.code(), "memory");
+    assert_eq!(error.code(), spec::ErrorCode::Memory);
     assert!(error.to_string().contains("2096128 tokens"), "{error}");
     assert!(session.steps.is_empty() && session.evaluations.is_empty());
 
@@ -263,7 +263,7 @@ fn a_cancelled_run_leaves_no_adapter() {
     let bench = Bench::new();
     let folder = tempfile::tempdir().unwrap();
     let session = bench.run(folder.path(), at_step(1, Stop::Discard));
-    assert_eq!(session.result.unwrap_err().code(), "stopped");
+    assert_eq!(session.result.unwrap_err().code(), spec::ErrorCode::Stopped);
     assert_eq!(session.steps.len(), 1);
     assert!(!folder.path().join("adapter").exists());
 }

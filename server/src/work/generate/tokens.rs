@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use app::wire::{RunEvent, TokenDelta};
+use spec::{RunEvent, TokenDelta};
 
 const MOMENT: Duration = Duration::from_millis(100);
 

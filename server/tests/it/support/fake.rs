@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use app::wire::*;
 use serde_json::json;
 use server::jobs::{Assignment, MakeExecutor};
 use server::work::Ended;
+use spec::*;
 
 pub type Emit<'a> = &'a mut dyn FnMut(RunEvent);
 pub type Work = Arc<dyn Fn(&Assignment, Emit<'_>) -> Result<Ended, AppError> + Send + Sync>;

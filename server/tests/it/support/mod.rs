@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use app::backend::Backend;
-use app::wire::*;
 use server::http::{HttpOptions, Site};
 use server::service::Service;
 use server::settings::Settings;
+use spec::*;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

@@ -17,7 +17,7 @@ fn gzip_is_known_by_its_bytes_and_a_cut_stream_is_an_error() {
 
     let mut cut = tempfile::NamedTempFile::new().unwrap();
     cut.write_all(&bytes[..bytes.len() / 2]).unwrap();
-    assert_eq!(prepare(cut.path(), None, &any()).unwrap_err().code(), "malformed_file");
+    assert_eq!(prepare(cut.path(), None, &any()).unwrap_err().code(), spec::ErrorCode::MalformedFile);
 }
 
 #[test]
@@ -91,14 +91,14 @@ fn a_file_of_no_known_form_is_refused_by_what_it_holds() {
     let error = |text: &str| prepare(file(text).path(), None, &any()).unwrap_err();
     let unknown = error("{\"text\": \"a\", \"source\": 1}\n").to_string();
     assert!(unknown.contains("fields: text, source"), "{unknown}");
-    assert_eq!(error("PAR1....").code(), "unsupported");
-    assert_eq!(error("").code(), "empty");
-    assert_eq!(error("\n \n").code(), "empty");
-    assert_eq!(error("[]").code(), "empty");
-    assert_eq!(error("not json\n").code(), "malformed_file");
+    assert_eq!(error("PAR1....").code(), spec::ErrorCode::Unsupported);
+    assert_eq!(error("").code(), spec::ErrorCode::Empty);
+    assert_eq!(error("\n \n").code(), spec::ErrorCode::Empty);
+    assert_eq!(error("[]").code(), spec::ErrorCode::Empty);
+    assert_eq!(error("not json\n").code(), spec::ErrorCode::MalformedFile);
     let absent = prepare(Path::new("/nowhere/at/all"), None, &any()).unwrap_err();
-    assert_eq!(absent.code(), "not_found");
-    assert_eq!(prepare(&std::env::temp_dir(), None, &any()).unwrap_err().code(), "malformed_file");
+    assert_eq!(absent.code(), spec::ErrorCode::NotFound);
+    assert_eq!(prepare(&std::env::temp_dir(), None, &any()).unwrap_err().code(), spec::ErrorCode::MalformedFile);
 }
 
 /// One small file of each form.

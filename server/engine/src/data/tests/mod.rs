@@ -278,7 +278,7 @@ fn a_corpus_takes_rows_with_or_without_an_instruction() {
     assert_eq!(corpus.rows, [row("a", None), row("b", Some("c"))]);
     assert_eq!((corpus.dropped["empty_text"], corpus.malformed_count), (1, 1));
     let flat = message("a", None, "prompter");
-    assert_eq!(read_corpus(file(&flat).path(), None).unwrap_err().code(), "unsupported");
+    assert_eq!(read_corpus(file(&flat).path(), None).unwrap_err().code(), spec::ErrorCode::Unsupported);
 }
 
 fn pair(tree: &str, text: &str) -> Pair {
@@ -301,7 +301,7 @@ fn written_pairs_are_read_back_as_they_were() {
     let prepared = prepare(&path, None, &any()).unwrap();
     assert_eq!((prepared.format, prepared.pairs), (Format::Pairs, pairs));
     std::fs::write(&path, "{\"instruction\":\"a\"}\n").unwrap();
-    assert_eq!(read_pairs(&path).unwrap_err().code(), "malformed_file");
+    assert_eq!(read_pairs(&path).unwrap_err().code(), spec::ErrorCode::MalformedFile);
 }
 
 #[test]
@@ -339,9 +339,9 @@ fn settings_out_of_range_are_refused_by_name() {
     for fraction in [1.0, -0.1, f64::NAN] {
         assert!(split(vec![pair("a", "1")], fraction, 1).unwrap_err().to_string().contains("validation_fraction"));
     }
-    assert_eq!(split(Vec::new(), 0.1, 1).unwrap_err().code(), "empty");
+    assert_eq!(split(Vec::new(), 0.1, 1).unwrap_err().code(), spec::ErrorCode::Empty);
     let row = "{\"instruction\":\"a\",\"response\":\"b\"}\n";
     for rule in [PairRule { quality_above: Some(f64::NAN), ..any() }, PairRule { limit: Some(0), ..any() }] {
-        assert_eq!(prepare(file(row).path(), None, &rule).unwrap_err().code(), "invalid_setting");
+        assert_eq!(prepare(file(row).path(), None, &rule).unwrap_err().code(), spec::ErrorCode::InvalidSetting);
     }
 }

@@ -218,7 +218,7 @@ mod tests {
             ("quantization_config", r#"{"bits": 4}"#, "quantization_config"),
         ] {
             let error = with(field, value).expect_err(field);
-            assert_eq!(error.code(), "unsupported", "{error}");
+            assert_eq!(error.code(), spec::ErrorCode::Unsupported, "{error}");
             assert!(error.to_string().contains(named), "{error}");
         }
     }
@@ -238,7 +238,7 @@ mod tests {
             ("rope_scaling", "[1]"),
         ] {
             let error = with(field, value).expect_err(field);
-            assert_eq!(error.code(), "malformed_file", "{error}");
+            assert_eq!(error.code(), spec::ErrorCode::MalformedFile, "{error}");
             assert!(error.to_string().contains(field) || field == "num_attention_heads", "{error}");
         }
         assert!(read("[]").is_err() && read("{").is_err() && read("").is_err());

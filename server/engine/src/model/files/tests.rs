@@ -153,7 +153,7 @@ fn several_files_with_an_index_are_one_model() {
         assert!(refused(parts.path()).to_string().contains("weight_map"), "{elsewhere}");
     }
     index("three.safetensors");
-    assert_eq!(refused(parts.path()).code(), "not_found");
+    assert_eq!(refused(parts.path()).code(), spec::ErrorCode::NotFound);
 }
 
 #[test]
@@ -235,25 +235,25 @@ fn what_is_missing_or_misshapen_is_named() {
 #[test]
 fn pickles_and_strangers_are_refused_with_a_way_out() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(refused(&folder.path().join("absent")).code(), "not_found");
+    assert_eq!(refused(&folder.path().join("absent")).code(), spec::ErrorCode::NotFound);
     assert!(refused(folder.path()).to_string().contains("model.safetensors"));
     let pickle = folder.path().join("pytorch_model.bin");
     fs::write(&pickle, b"\x80\x02x").unwrap();
     for path in [&pickle, folder.path()] {
         let error = refused(path);
-        assert_eq!(error.code(), "unsupported");
+        assert_eq!(error.code(), spec::ErrorCode::Unsupported);
         assert!(error.to_string().contains("pickle") && error.to_string().contains("safetensors"), "{error}");
     }
     let nameless = folder.path().join("weights");
     fs::write(&nameless, b"PK\x03\x04....").unwrap();
     assert!(refused(&nameless).to_string().contains("pickle"));
     fs::write(&nameless, b"hello").unwrap();
-    assert_eq!(refused(&nameless).code(), "unsupported");
+    assert_eq!(refused(&nameless).code(), spec::ErrorCode::Unsupported);
     for name in ["a.gguf", "b.gguf"] {
         fs::write(folder.path().join(name), b"GGUF").unwrap();
     }
     assert!(refused(folder.path()).to_string().contains("2 .gguf files"));
-    assert_eq!(refused(&folder.path().join("a.gguf")).code(), "malformed_file");
+    assert_eq!(refused(&folder.path().join("a.gguf")).code(), spec::ErrorCode::MalformedFile);
 }
 
 /// Some file systems wait for the disk when a file is overwritten in place, not when it is new.

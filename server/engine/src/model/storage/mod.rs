@@ -228,7 +228,7 @@ mod tests {
         let extent = Extent { storage: Storage::F32, offset: 3, values: numbers.len() };
         assert_eq!(extent.read(&path, &file).unwrap(), numbers);
         let beyond = Extent { values: numbers.len() + 1, ..extent };
-        assert_eq!(beyond.read(&path, &file).unwrap_err().code(), "io");
+        assert_eq!(beyond.read(&path, &file).unwrap_err().code(), spec::ErrorCode::Io);
     }
 
     #[test]

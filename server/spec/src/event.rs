@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppError, CellOutput, GeneratedPair, TargetIntegrity};
+use crate::{AppError, CellOutput, GeneratedPair, TargetIntegrity};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,7 +149,7 @@ pub enum ServerFrame {
     },
     /// In place of events that this client was too slow for; replaces what it held of the run.
     Snapshot {
-        view: Box<super::RunView>,
+        view: Box<crate::RunView>,
     },
     /// Cells or runs of the experiment changed: fetch the notebook again.
     Changed {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CellConfig, CellKind, RunState, RunView, ScoreSummary};
+use crate::{CellConfig, CellKind, RunState, RunView, ScoreSummary};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExperimentSummary {

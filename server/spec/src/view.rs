@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
     AppError, CellConfig, CellOutput, GeneratedPair, LoggedEvent, RunEvent, RunState, StepPoint, TargetIntegrity,
 };
 

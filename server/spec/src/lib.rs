@@ -1,0 +1,19 @@
+//! The vocabulary of the whole program, defined once: settings with their ranges, events, metrics, errors, and what
+//! crosses between page and server. Plain data; the only behaviour is validation and the fold of a run's log.
+//!
+//! Depends on serde only and compiles to WebAssembly. Knows nothing of burn, SQL or HTTP. Whole numbers are `u32`, `i64` or `u64` (never `usize`),
+//! times are milliseconds since the Unix epoch, fractions are 0..=1.
+
+mod config;
+mod error;
+mod event;
+mod notebook;
+mod report;
+mod view;
+
+pub use config::*;
+pub use error::*;
+pub use event::*;
+pub use notebook::*;
+pub use report::*;
+pub use view::*;
