@@ -2,6 +2,7 @@
 
 // The types of whole pages nest deeply.
 #![recursion_limit = "512"]
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests need no durable writes"))]
 
 pub mod adapter;
 pub mod cli;

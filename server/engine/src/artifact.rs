@@ -3,6 +3,7 @@
 //! A folder artifact (checkpoint, adapter) appears whole or not at all, with a manifest of hashes. Replacing a
 //! folder takes two renames; a crash between them is undone by [`sweep`], which must run before the folder is read
 //! and while nothing writes into it. What the files mean is their owners' matter.
+#![expect(clippy::disallowed_methods, reason = "this module makes writes durable")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

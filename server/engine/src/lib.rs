@@ -3,6 +3,8 @@
 //! burn lives here and only here. Nothing here knows of HTTP, tokio, Leptos or SQL: work is plain blocking
 //! functions that take a [`Control`] to be stopped by and a callback to speak through.
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests need no durable writes"))]
+
 pub mod artifact;
 pub mod control;
 pub mod data;

@@ -183,7 +183,7 @@ impl Generate {
         output.answer(&answer, |text| text.line(&row.text))
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, and each is what its name says
+    #[expect(clippy::too_many_arguments)] // one call, and each is what its name says
     fn write_pairs(
         &self,
         file: &Path,

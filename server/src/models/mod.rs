@@ -97,6 +97,7 @@ pub fn fetch(
 }
 
 /// Held while a model is fetched, so that two processes never write the same files.
+#[expect(clippy::disallowed_methods, reason = "a lock file has no contents")]
 fn lock(path: &Path, control: &Control) -> Result<File> {
     let file = File::create(path).map_err(io_error(path))?;
     loop {
@@ -109,6 +110,7 @@ fn lock(path: &Path, control: &Control) -> Result<File> {
 }
 
 /// Makes a finished file or folder visible under its name, durably.
+#[expect(clippy::disallowed_methods, reason = "the bytes are synced before, the folder after")]
 fn publish(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(io_error(to))?;
     match to.parent() {

@@ -94,7 +94,7 @@ fn write_canonical(value: &Value, text: &mut String) -> Result<()> {
 }
 
 // By value since it is a `map_err` argument.
-#[allow(clippy::needless_pass_by_value)]
+#[expect(clippy::needless_pass_by_value)]
 fn internal(error: serde_json::Error) -> AppError {
     AppError::internal(format!("the report cannot be written as JSON: {error}"), "")
 }

@@ -1,5 +1,5 @@
 //! The program as a stranger uses it: the real binary on small files, and its downloads against a hub that misbehaves.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic and need no durable writes")]
 
 mod data;
 mod generate;

@@ -1,6 +1,6 @@
 //! The server from outside: real sockets, a data folder of its own for each test, and an executor that the test
 //! writes, or the engine itself on the smallest model there is.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic and need no durable writes")]
 
 mod access;
 mod end_to_end;

@@ -35,9 +35,17 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "fmt", about: "Formatting", run: steps::fmt },
-    Step { name: "tidy", about: "House rules: pins, headers, sizes, who may depend on whom", run: tidy::check },
-    Step { name: "gate", about: "What must not reach the page: burn, tokio, SQLite", run: steps::gate },
-    Step { name: "deny", about: "Licences, sources and bans of all dependencies (cargo-deny)", run: deny::check },
+    Step { name: "tidy", about: "No file names a folder or a host of one machine", run: tidy::check },
+    Step {
+        name: "gate",
+        about: "Dependencies that must not reach the page, the engine or the vocabulary",
+        run: steps::gate,
+    },
+    Step {
+        name: "deny",
+        about: "Licences, sources and bans of all dependencies, and who may depend on whom (cargo-deny)",
+        run: deny::check,
+    },
     Step { name: "advisories", about: "Known vulnerabilities of dependencies (cargo-deny)", run: deny::advisories },
     Step { name: "clippy", about: "Lints of everything native", run: steps::clippy },
     Step { name: "clippy-page", about: "Lints of the page as WebAssembly", run: steps::clippy_page },

@@ -10,24 +10,39 @@ pub fn fmt(_: &mut Made) -> Result<Outcome> {
     cargo(&["fmt", "--all", "--check"])
 }
 
-/// DESIGN's invariant: the page knows nothing of the engine, the runtime and the store.
+/// A package of ours, how it is looked at, and packages that must not be among its dependencies.
+type Wall = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const WALLS: &[Wall] = &[
+    (
+        "app",
+        &["--target", "wasm32-unknown-unknown", "--features", "hydrate"],
+        &["burn-core", "engine", "kernels", "server", "tokio", "rusqlite"],
+    ),
+    ("engine", &[], &["tokio", "axum", "hyper", "leptos", "rusqlite", "app"]),
+    ("kernels", &[], &["burn-core", "engine", "spec"]),
+    ("spec", &[], &["burn-core", "leptos", "server_fn", "tokio", "serde_json"]),
+];
+
+/// Who must not know of what, over all indirect dependencies. Direct ones are in deny.toml.
 pub fn gate(_: &mut Made) -> Result<Outcome> {
     let lock = std::fs::read_to_string(workspace::root().join("Cargo.lock"))?;
-    for package in ["burn-core", "engine", "server", "tokio", "rusqlite"] {
-        if !lock.contains(&format!("name = \"{package}\"")) {
-            bail!("{package} is in no tree at all: was it renamed?");
-        }
-        let mut tree = command::cargo();
-        tree.args(["tree", "--locked", "-p", "app", "--target", "wasm32-unknown-unknown", "--features", "hydrate"]);
-        tree.args(["-e", "normal", "-i", package]).current_dir(workspace::root());
-        let found = command::output(&mut tree)?;
-        let (printed, said) = (String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&found.stderr));
-        if !printed.trim().is_empty() {
-            bail!("{package} reaches the page:\n{printed}");
-        }
-        // Silence proves nothing by itself: cargo must say that it looked and found none.
-        if !said.contains("nothing to print") && !said.contains("did not match any packages") {
-            bail!("cargo tree does not say whether {package} reaches the page:\n{said}");
+    for (ours, options, banned) in WALLS {
+        for package in *banned {
+            if !lock.contains(&format!("name = \"{package}\"")) {
+                bail!("{package} is not in Cargo.lock at all: was it renamed?");
+            }
+            let mut tree = command::cargo();
+            tree.args(["tree", "--locked", "-p", ours]).args(*options).args(["-e", "normal", "-i", package]);
+            let found = command::output(tree.current_dir(workspace::root()))?;
+            let (printed, said) = (String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&found.stderr));
+            if !printed.trim().is_empty() {
+                bail!("{ours} depends on {package}:\n{printed}");
+            }
+            // An empty answer proves nothing by itself: cargo must say that it looked and found none.
+            if !said.contains("nothing to print") && !said.contains("did not match any packages") {
+                bail!("cargo tree does not say whether {ours} depends on {package}:\n{said}");
+            }
         }
     }
     Ok(Outcome::Passed)

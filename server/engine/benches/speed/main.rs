@@ -2,6 +2,7 @@
 //!
 //! Everything goes through the engine's public functions, so what is timed is what a run does. Peak memory is the
 //! process's own, which is why each measurement is a process.
+#![expect(clippy::disallowed_methods, reason = "a bench needs no durable writes")]
 
 mod generate;
 mod int8;

@@ -2,8 +2,7 @@
 //!
 //! One binary, so that it links once. Golden files name the script in `reference/` that made them.
 
-// Helpers are outside of `#[test]` functions, where clippy does not see that this is a test.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic and need no durable writes")]
 
 mod adapter_lock;
 mod generation;
