@@ -21,24 +21,16 @@ pub enum StoreError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound { .. } => Self::new(
-                "not_found",
-                sentence(&error),
-                "It may have been deleted; go back to the list of experiments.",
-            ),
-            StoreError::Conflict(message) => Self::new("conflict", message, ""),
-            StoreError::Sqlite(ref cause) if is_full(cause) => Self::new(
-                "internal",
-                "The disk is full: nothing more can be saved.",
-                "Free some space, then resume the run.",
-            ),
+            StoreError::NotFound { .. } => {
+                Self::not_found(sentence(&error), "It may have been deleted; go back to the list of experiments.")
+            }
+            StoreError::Conflict(message) => Self::conflict(message, ""),
+            StoreError::Sqlite(ref cause) if is_full(cause) => {
+                Self::internal("The disk is full: nothing more can be saved.", "Free some space, then resume the run.")
+            }
             StoreError::Sqlite(_) | StoreError::Migration(_) | StoreError::Json(_) => {
                 tracing::error!(%error, "store");
-                Self::new(
-                    "internal",
-                    sentence(&error),
-                    "Look at the server's log; if the disk is full, free some space.",
-                )
+                Self::internal(sentence(&error), "Look at the server's log; if the disk is full, free some space.")
             }
         }
     }
