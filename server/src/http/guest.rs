@@ -36,7 +36,7 @@ impl Backend for Guest {
             ));
         }
         let report = self.shared.service.shared_report(token).await;
-        if report.as_ref().is_err_and(|error| error.code == spec::ErrorCode::NotFound) {
+        if report.as_ref().is_err_and(|error| error.code == ErrorCode::NotFound) {
             self.shared.limiter.miss(self.peer);
         }
         report

@@ -173,9 +173,7 @@ async fn viewers_hear_of_changed_experiments_that_they_asked_for() {
     say(&mut socket, &ClientFrame::Experiment { experiment: 1 }).await;
     say(&mut socket, &ClientFrame::Run { run: 999, after_seq: 0 }).await;
     // Frames are answered in order, so the subscription stands once this has come.
-    assert!(
-        matches!(hear(&mut socket).await, Some(ServerFrame::Error { error }) if error.code == spec::ErrorCode::NotFound)
-    );
+    assert!(matches!(hear(&mut socket).await, Some(ServerFrame::Error { error }) if error.code == ErrorCode::NotFound));
     server.service.add_cell(1, CellKind::Note, 0).await.unwrap();
     assert_eq!(hear(&mut socket).await, Some(ServerFrame::Changed { experiment: 1 }));
     server.stop().await;
@@ -221,7 +219,7 @@ async fn stopping_the_server_saves_the_run_and_closes_sockets_in_time() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     while hear(&mut socket).await.is_some() {}
     let view = service.run_view(run).await.unwrap();
-    assert_eq!((view.state, view.error.unwrap().code), (RunState::Interrupted, "interrupted".to_owned()));
+    assert_eq!((view.state, view.error.unwrap().code), (RunState::Interrupted, ErrorCode::Interrupted));
     assert_eq!(run_of(&service, CellKind::Generate).await.state, RunState::Interrupted);
     drop(data);
 }

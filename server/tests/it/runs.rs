@@ -67,7 +67,7 @@ async fn a_changed_setting_makes_stale_with_a_reason_and_keeps_the_runs_own_conf
     assert!(cell(&service, 1, CellKind::Data).await.stale.is_empty());
 
     let generate = cell(&service, 1, CellKind::Generate).await.id;
-    assert_eq!(service.run_cell(generate, key("")).await.unwrap_err().code, spec::ErrorCode::NeedsRun);
+    assert_eq!(service.run_cell(generate, key("")).await.unwrap_err().code, ErrorCode::NeedsRun);
     service.save_cell(train.id, CellConfig::Train(before)).await.unwrap();
     assert!(cell(&service, 1, CellKind::Report).await.stale.is_empty());
 }
@@ -102,7 +102,7 @@ async fn beyond_the_queues_limit_nothing_is_queued() {
     service.run_all(1, key("")).await.unwrap();
     let other = service.create_experiment(key("Other"), Preset::QuickStart, key("")).await.unwrap();
     let refused = service.run_all(other, key("")).await.unwrap_err();
-    assert_eq!(refused.code, spec::ErrorCode::QueueFull);
+    assert_eq!(refused.code, ErrorCode::QueueFull);
     assert!(refused.message.contains("limit of 6"), "{}", refused.message);
     assert!(service.notebook(other).await.unwrap().cells.iter().all(|cell| cell.run.is_none()));
     gate.open();
@@ -122,7 +122,7 @@ async fn stopping_ends_a_waiting_run_at_once_and_a_running_one_with_what_follows
     wait_for(&service, train, RunState::Running).await;
     service.stop_run(report, StopMode::Save).await.unwrap();
     assert_eq!(service.run_view(report).await.unwrap().state, RunState::Stopped);
-    assert_eq!(service.stop_run(report, StopMode::Save).await.unwrap_err().code, spec::ErrorCode::Conflict);
+    assert_eq!(service.stop_run(report, StopMode::Save).await.unwrap_err().code, ErrorCode::Conflict);
     service.stop_run(train, StopMode::Save).await.unwrap();
     let view = wait_for(&service, train, RunState::Stopped).await;
     assert_eq!(view.error, None);
@@ -155,7 +155,7 @@ async fn a_fault_in_one_run_fails_it_and_what_needs_it_and_nothing_else() {
     service.run_all(1, key("")).await.unwrap();
     let report = run_of(&service, CellKind::Report).await.run;
     let report = wait_for(&service, report, RunState::Failed).await;
-    assert_eq!(report.error.unwrap().code, spec::ErrorCode::NeedsRun);
+    assert_eq!(report.error.unwrap().code, ErrorCode::NeedsRun);
     let train = run_of(&service, CellKind::Train).await;
     assert_eq!(train.state, RunState::Failed);
     assert!(train.error.unwrap().message.contains("deliberate"));
@@ -236,16 +236,16 @@ async fn only_the_newest_run_that_ended_early_can_be_resumed() {
     let train = cell(&service, 1, CellKind::Train).await;
     let (train, first) = (train.id, train.run.unwrap().run);
     wait_for(&service, first, RunState::Running).await;
-    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, spec::ErrorCode::Conflict);
+    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, ErrorCode::Conflict);
     service.stop_run(first, StopMode::Discard).await.unwrap();
     wait_for(&service, first, RunState::Stopped).await;
     let generate = run_of(&service, CellKind::Generate).await.run;
     wait_for(&service, generate, RunState::Stopped).await;
-    assert_eq!(service.resume_run(generate, key("")).await.unwrap_err().code, spec::ErrorCode::NeedsRun);
+    assert_eq!(service.resume_run(generate, key("")).await.unwrap_err().code, ErrorCode::NeedsRun);
     gate.open();
     service.run_cell(train, key("")).await.unwrap();
-    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, spec::ErrorCode::Conflict);
-    assert_eq!(service.resume_run(999, key("")).await.unwrap_err().code, spec::ErrorCode::NotFound);
+    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(service.resume_run(999, key("")).await.unwrap_err().code, ErrorCode::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,9 +258,9 @@ async fn cells_in_use_cannot_be_deleted_and_deleting_takes_the_artifacts() {
     wait_for(&service, train, RunState::Running).await;
     for kind in [CellKind::Data, CellKind::Train, CellKind::Report] {
         let id = cell(&service, 1, kind).await.id;
-        assert_eq!(service.delete_cell(id).await.unwrap_err().code, spec::ErrorCode::Conflict);
+        assert_eq!(service.delete_cell(id).await.unwrap_err().code, ErrorCode::Conflict);
     }
-    assert_eq!(service.delete_experiment(1).await.unwrap_err().code, spec::ErrorCode::Conflict);
+    assert_eq!(service.delete_experiment(1).await.unwrap_err().code, ErrorCode::Conflict);
     gate.open();
     wait_until_done(&service, 1).await;
     let folder = service.run_folder(train);
@@ -270,7 +270,7 @@ async fn cells_in_use_cannot_be_deleted_and_deleting_takes_the_artifacts() {
     assert_eq!(cell(&service, 1, CellKind::Generate).await.missing_input, Some(CellKind::Train));
     service.delete_experiment(1).await.unwrap();
     assert_eq!(std::fs::read_dir(data.path().join("runs")).unwrap().count(), 0);
-    assert_eq!(service.notebook(1).await.unwrap_err().code, spec::ErrorCode::NotFound);
+    assert_eq!(service.notebook(1).await.unwrap_err().code, ErrorCode::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,7 +295,7 @@ async fn pairs_are_paged_filtered_and_sorted() {
     check(PairsQuery { sort: PairSort::LengthDescending, limit: 2, ..Default::default() }, 7, &[0, 1]).await;
     assert_eq!(
         service.pairs(PairsQuery { run: 999, ..Default::default() }).await.unwrap_err().code,
-        spec::ErrorCode::NotFound
+        ErrorCode::NotFound
     );
 }
 
@@ -331,22 +331,19 @@ async fn cells_are_added_moved_and_saved_within_limits() {
     assert_eq!(kinds(&notebook), [CellKind::Data, CellKind::Train, CellKind::Model]);
     let train = &notebook.cells[1];
     assert_eq!(train.missing_input, Some(CellKind::Model));
-    assert_eq!(service.run_cell(train.id, key("")).await.unwrap_err().code, spec::ErrorCode::Conflict);
+    assert_eq!(service.run_cell(train.id, key("")).await.unwrap_err().code, ErrorCode::Conflict);
     let moved = service.move_cell(notebook.cells[2].id, 0).await.unwrap();
     assert_eq!(kinds(&moved), [CellKind::Model, CellKind::Data, CellKind::Train]);
     assert_eq!(moved.cells[2].missing_input, None);
 
     let wrong = service.save_cell(train.id, CellConfig::default_of(CellKind::Note)).await.unwrap_err();
-    assert_eq!(wrong.code, spec::ErrorCode::InvalidSetting);
+    assert_eq!(wrong.code, ErrorCode::InvalidSetting);
     let note = service.add_cell(empty, CellKind::Note, 0).await.unwrap().cells[0].id;
     let long = CellConfig::Note(NoteConfig { text: "x".repeat(300_000) });
-    assert_eq!(service.save_cell(note, long).await.unwrap_err().code, spec::ErrorCode::TooLarge);
-    assert_eq!(service.run_cell(note, key("")).await.unwrap_err().code, spec::ErrorCode::InvalidSetting);
+    assert_eq!(service.save_cell(note, long).await.unwrap_err().code, ErrorCode::TooLarge);
+    assert_eq!(service.run_cell(note, key("")).await.unwrap_err().code, ErrorCode::InvalidSetting);
     for name in ["", "  ", &"x".repeat(300)] {
-        assert_eq!(
-            service.rename_experiment(empty, key(name)).await.unwrap_err().code,
-            spec::ErrorCode::InvalidSetting
-        );
+        assert_eq!(service.rename_experiment(empty, key(name)).await.unwrap_err().code, ErrorCode::InvalidSetting);
     }
 }
 

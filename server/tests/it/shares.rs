@@ -67,7 +67,7 @@ async fn no_mutant_of_a_token_opens_anything_and_only_a_hash_is_kept() {
     for place in 0..token.len() {
         let other = if &token[place..=place] == "0" { "1" } else { "0" };
         let mutant = format!("{}{other}{}", &token[..place], &token[place + 1..]);
-        assert_eq!(server.service.shared_report(mutant).await.unwrap_err().code, spec::ErrorCode::NotFound);
+        assert_eq!(server.service.shared_report(mutant).await.unwrap_err().code, ErrorCode::NotFound);
     }
     for entry in std::fs::read_dir(server.data.path()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();
@@ -98,6 +98,6 @@ async fn a_report_stays_as_it_was_when_the_notebook_changes() {
     assert_eq!(server.service.shared_report(token.clone()).await.unwrap(), before);
     assert_eq!(server.service.report(run).await.unwrap(), before);
     server.service.delete_experiment(1).await.unwrap();
-    assert_eq!(server.service.shared_report(token).await.unwrap_err().code, spec::ErrorCode::NotFound);
+    assert_eq!(server.service.shared_report(token).await.unwrap_err().code, ErrorCode::NotFound);
     server.stop().await;
 }
