@@ -26,7 +26,7 @@ pub use shell::shell;
 pub fn App() -> impl IntoView {
     provide_meta_context();
     view! {
-        <Title formatter=|title: String| if title.is_empty() { "Backtranslate".to_owned() } else { format!("{title} · Backtranslate") } />
+        <Title formatter=page_title/>
         <Router>
             <Routes fallback=|| view! { <pages::Missing/> }>
                 <Route path=path!("/") view=pages::Experiments ssr=SsrMode::Async/>
@@ -37,6 +37,17 @@ pub fn App() -> impl IntoView {
         </Router>
     }
     .into_any()
+}
+
+/// The text of `<title>`. Every title passes here, and `leptos_meta` writes it into the server's HTML as it is, so it is
+/// escaped there. In the browser it becomes `document.title`, which is text.
+fn page_title(title: String) -> String {
+    let title = if title.is_empty() { "Backtranslate".to_owned() } else { format!("{title} · Backtranslate") };
+    if cfg!(feature = "ssr") {
+        title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    } else {
+        title
+    }
 }
 
 /// Takes over the page that the server rendered.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use leptos::prelude::*;
+use leptos::text_prop::TextProp;
 use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
@@ -56,10 +57,9 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
         tick(book);
     });
     on_cleanup(move || book::close_live(turn.load(Ordering::Relaxed)));
-    let title = Signal::derive(move || book.name.get());
     let position = move |id: i64| book.cells.with(|cells| cells.iter().position(|cell| cell.id == id).unwrap_or(0));
     view! {
-        <Title text=move || title.get()/>
+        <Title text=title(book)/>
         <main id="main" class="notebook" data-experiment=book.id>
             <Name book/>
             {error_slot(book.error)}
@@ -75,6 +75,16 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
         {machine(system)}
     }
     .into_any()
+}
+
+/// On the server a plain text, since the head is written when this page's signals may be disposed already.
+/// In the browser it follows the name.
+fn title(book: Book) -> TextProp {
+    if cfg!(feature = "ssr") {
+        book.name.get_untracked().into()
+    } else {
+        (move || book.name.try_get().unwrap_or_default()).into()
+    }
 }
 
 /// The page's clock, for timers.

@@ -5,6 +5,7 @@
 mod access;
 mod end_to_end;
 mod live;
+mod pages;
 mod runs;
 mod shares;
 mod support;
