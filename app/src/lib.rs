@@ -39,15 +39,11 @@ pub fn App() -> impl IntoView {
     .into_any()
 }
 
-/// The text of `<title>`. Every title passes here, and `leptos_meta` writes it into the server's HTML as it is, so it is
-/// escaped there. In the browser it becomes `document.title`, which is text.
+/// The text of `<title>`. Every title passes here, and `leptos_meta` writes it into the server's HTML as it is, so it
+/// is escaped there. In the browser it becomes `document.title`, which is text.
 fn page_title(title: String) -> String {
     let title = if title.is_empty() { "Backtranslate".to_owned() } else { format!("{title} · Backtranslate") };
-    if cfg!(feature = "ssr") {
-        title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-    } else {
-        title
-    }
+    if cfg!(feature = "ssr") { title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;") } else { title }
 }
 
 /// Takes over the page that the server rendered.

@@ -152,15 +152,15 @@ pub fn brief(config: &TrainConfig) -> String {
 
 /// All that a run shows, from its first step on.
 pub fn live(cell: CellState) -> AnyView {
-    let steps = cell.part(|run| run.steps.clone());
+    let curve = cell.part(|run| run.curve.clone());
     let evaluations = cell.part(|run| run.evaluations.clone());
     let last = cell.part(|run| (run.last_step, run.state.is_over()));
     let integrity = cell.part(|run| run.integrity.clone());
     let checkpoints = cell.part(|run| run.checkpoints.clone());
     let samples = cell.part(|run| run.samples.clone());
     let output = cell.part(|run| run.output.clone());
-    let any_step = Memo::new(move |_| steps.with(|steps| steps.as_ref().is_some_and(|steps| !steps.is_empty())));
-    let steps = Signal::derive(move || steps.get().unwrap_or_default());
+    let any_step = Memo::new(move |_| curve.with(|curve| curve.as_ref().is_some_and(|curve| !curve.is_empty())));
+    let curve = Signal::derive(move || curve.get().unwrap_or_default());
     let evaluations = Signal::derive(move || evaluations.get().unwrap_or_default());
     view! {
         // A finished run has its own figures below.
@@ -168,7 +168,7 @@ pub fn live(cell: CellState) -> AnyView {
             (Some((Some(step), over)), None) => figures(step, over).into_any(),
             _ => ().into_any(),
         }}
-        {move || any_step.get().then(|| view! { <LossChart steps evaluations controls=true/> })}
+        {move || any_step.get().then(|| view! { <LossChart curve evaluations controls=true/> })}
         {move || match output.get().flatten() {
             Some(CellOutput::Train(output)) => result(output).into_any(),
             _ => ().into_any(),

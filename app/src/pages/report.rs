@@ -17,7 +17,7 @@ use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use crate::components::theme::ThemeSwitch;
-use spec::{ModelOutput, Provenance, Report};
+use spec::{EvaluationPoint, ModelOutput, Provenance, Report, StepCurve};
 
 /// 1-based; `all` is 0.
 fn page_number() -> Memo<u32> {
@@ -83,7 +83,7 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
     let ReportPage { report, pairs, offset } = shown;
     let title = report.config.title.clone();
     let story = story(&report, pairs);
-    let Report { created_ms, experiment, config, data, model, train, integrity, steps, evaluations, scores, .. } =
+    let Report { created_ms, experiment, config, data, model, train, integrity, curve, evaluations, scores, .. } =
         report.clone();
     let dropped = data.dropped.iter().filter(|count| count.count > 0).cloned().collect::<Vec<_>>();
     view! {
@@ -106,7 +106,7 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
                 {score_tables(&scores)}
 
                 <h2>"Training"</h2>
-                <LossChart steps=Signal::stored(steps) evaluations=Signal::stored(evaluations)/>
+                {loss_chart(curve, evaluations)}
                 <p>
                     "The loss is the mean negative log-likelihood of the supervised tokens; lower is better, and a fall in validation loss, "
                     "measured on conversations that training never saw, is what counts."
@@ -137,6 +137,16 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
         </main>
     }
     .into_any()
+}
+
+fn loss_chart(curve: StepCurve, evaluations: Vec<EvaluationPoint>) -> AnyView {
+    if curve.is_empty() {
+        // A report of an older version, whose training is gone: its curve cannot be mended.
+        let text = "The loss curve is not shown: this report was made by an older version, which kept only some of the steps \
+                    of a long run, and its training is no longer on the server.";
+        return view! { <p class="note">{text}</p> }.into_any();
+    }
+    view! { <LossChart curve=Signal::stored(curve) evaluations=Signal::stored(evaluations)/> }.into_any()
 }
 
 /// The whole run in a few sentences.

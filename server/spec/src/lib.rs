@@ -5,6 +5,7 @@
 //! times are milliseconds since the Unix epoch, fractions are 0..=1.
 
 mod config;
+mod curve;
 mod error;
 mod event;
 mod notebook;
@@ -12,6 +13,7 @@ mod report;
 mod view;
 
 pub use config::*;
+pub use curve::*;
 pub use error::*;
 pub use event::*;
 pub use notebook::*;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Count, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepPoint,
+    Count, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepCurve,
     TargetIntegrity, TrainConfig, TrainOutput,
 };
 
@@ -87,7 +87,9 @@ pub struct Report {
     pub train: TrainOutput,
     pub train_config: TrainConfig,
     pub integrity: TargetIntegrity,
-    pub steps: Vec<StepPoint>,
+    /// All steps, in buckets. Empty in stored reports whose steps were thinned (named `steps`).
+    #[serde(default, alias = "steps")]
+    pub curve: StepCurve,
     pub evaluations: Vec<EvaluationPoint>,
     pub generate_config: GenerateConfig,
     pub scores: ScoreSummary,

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppError, CellConfig, CellOutput, GeneratedPair, LoggedEvent, RunEvent, RunState, StepPoint, TargetIntegrity,
+    AppError, CellConfig, CellOutput, GeneratedPair, LoggedEvent, RunEvent, RunState, StepCurve, StepPoint,
+    TargetIntegrity,
 };
 
-/// Loss points kept in a view. Beyond that neighbours are thinned, keeping the smallest and the largest.
-const MOST_POINTS: usize = 2_000;
 /// Finished pairs kept in a view; the table's own pages hold all.
 const MOST_PAIRS: usize = 50;
 
@@ -30,8 +29,9 @@ pub struct RunView {
     pub phase: String,
     pub progress: Option<(u64, u64)>,
     pub integrity: Option<TargetIntegrity>,
-    pub steps: Vec<StepPoint>,
-    /// The newest step, never thinned away.
+    /// All steps, in buckets. Empty in stored views whose steps were thinned (named `steps`): see `lacks_curve`.
+    #[serde(default, alias = "steps")]
+    pub curve: StepCurve,
     pub last_step: Option<StepPoint>,
     pub evaluations: Vec<EvaluationPoint>,
     pub checkpoints: Vec<CheckpointMark>,
@@ -81,7 +81,7 @@ impl RunView {
             phase: String::new(),
             progress: None,
             integrity: None,
-            steps: Vec::new(),
+            curve: StepCurve::default(),
             last_step: None,
             evaluations: Vec::new(),
             checkpoints: Vec::new(),
@@ -111,7 +111,10 @@ impl RunView {
             }
             RunEvent::Progress { done, total } => self.progress = Some((*done, *total)),
             RunEvent::Integrity { integrity } => self.integrity = Some(integrity.clone()),
-            RunEvent::Step { step } => self.push_step(*step),
+            RunEvent::Step { step } => {
+                self.curve.push(step);
+                self.last_step = Some(*step);
+            }
             RunEvent::Evaluation { step, loss, .. } => {
                 self.evaluations.retain(|point| point.step < *step);
                 self.evaluations.push(EvaluationPoint { step: *step, loss: *loss });
@@ -119,6 +122,7 @@ impl RunView {
             RunEvent::Checkpoint { step, name } => {
                 self.checkpoints.retain(|mark| mark.step < *step);
                 self.checkpoints.push(CheckpointMark { step: *step, name: name.clone() });
+                self.curve.mark(*step);
             }
             RunEvent::Sample { step, index, response, reference, generated } => {
                 self.samples.retain(|sample| (sample.step, sample.index) != (*step, *index) && sample.step <= *step);
@@ -149,6 +153,11 @@ impl RunView {
         true
     }
 
+    /// Stored by a version that thinned its steps: the curve is to be folded from the log again.
+    pub fn lacks_curve(&self) -> bool {
+        self.curve.is_empty() && self.last_step.is_some_and(|step| step.loss.is_finite())
+    }
+
     fn enter(&mut self, state: RunState, error: Option<&AppError>, at_ms: i64) {
         self.state = state;
         self.error = error.cloned();
@@ -168,32 +177,4 @@ impl RunView {
             _ => {}
         }
     }
-
-    fn push_step(&mut self, step: StepPoint) {
-        // A resumed run repeats the steps after its checkpoint.
-        self.steps.retain(|known| known.step < step.step);
-        self.steps.push(step);
-        self.last_step = Some(step);
-        if self.steps.len() > MOST_POINTS {
-            self.steps = thin(&self.steps);
-        }
-    }
-}
-
-/// Halves the points: of every four neighbours the smallest and the largest loss stay, in order.
-fn thin(points: &[StepPoint]) -> Vec<StepPoint> {
-    let mut kept = Vec::with_capacity(points.len() / 2 + 2);
-    for four in points.chunks(4) {
-        let smallest = four.iter().min_by(|a, b| a.loss.total_cmp(&b.loss));
-        let largest = four.iter().max_by(|a, b| a.loss.total_cmp(&b.loss));
-        let (Some(smallest), Some(largest)) = (smallest, largest) else { continue };
-        if smallest.step == largest.step {
-            kept.push(*smallest);
-        } else if smallest.step < largest.step {
-            kept.extend([*smallest, *largest]);
-        } else {
-            kept.extend([*largest, *smallest]);
-        }
-    }
-    kept
 }

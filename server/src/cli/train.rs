@@ -213,7 +213,7 @@ impl Train {
             "model": self.model,
             "data": data_output,
             "integrity": log.view.integrity,
-            "steps": log.view.steps,
+            "steps": log.steps,
             "evaluations": log.view.evaluations,
             "output": trained,
         });
@@ -275,14 +275,19 @@ impl Train {
 /// Events as the store would number them.
 struct Log {
     view: RunView,
+    /// Every step; the view keeps only their curve.
+    steps: Vec<spec::StepPoint>,
 }
 
 impl Log {
     fn new(config: &TrainConfig) -> Self {
-        Self { view: RunView::new(0, 0, spec::CellConfig::Train(config.clone()), 0) }
+        Self { view: RunView::new(0, 0, spec::CellConfig::Train(config.clone()), 0), steps: Vec::new() }
     }
 
     fn push(&mut self, event: RunEvent) {
+        if let RunEvent::Step { step } = &event {
+            self.steps.push(*step);
+        }
         let seq = self.view.seq + 1;
         self.view.apply(&spec::LoggedEvent { run: 0, seq, at_ms: 0, event });
     }

@@ -3,6 +3,7 @@
 use spec::{AppError, CellKind, Report, ShareLink};
 
 use super::Core;
+use crate::store::RunRow;
 
 /// Of a token, which is written in hexadecimal.
 const TOKEN_BYTES: usize = 32;
@@ -16,7 +17,19 @@ impl Core {
                 "Open the report from its cell.",
             ));
         }
-        Ok(self.store.report(run)?)
+        self.stored_report(&row)
+    }
+
+    /// A report whose steps were thinned by an older version gets its curve from the training's log, while that is here.
+    fn stored_report(&self, row: &RunRow) -> Result<Report, AppError> {
+        let mut report = self.store.report(row.id)?;
+        let train = row.inputs.iter().find(|input| input.kind == CellKind::Train);
+        if let (true, Some(train)) = (report.curve.is_empty(), train)
+            && let Ok(train) = self.store.run(train.run)
+        {
+            report.curve = self.view_of(&train)?.curve.frozen();
+        }
+        Ok(report)
     }
 
     pub(super) fn share(&self, run: i64) -> Result<ShareLink, AppError> {
@@ -36,7 +49,7 @@ impl Core {
 
     pub(super) fn shared_report(&self, token: &str) -> Result<Report, AppError> {
         match self.shared_run(token)? {
-            Some(run) => Ok(self.store.report(run)?),
+            Some(run) => self.stored_report(&self.store.run(run)?),
             None => Err(unknown_link()),
         }
     }

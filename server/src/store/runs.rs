@@ -160,15 +160,30 @@ impl Store {
         })
     }
 
-    /// The folded log: as it was kept when the run ended, else folded now.
+    /// The folded log: as it was kept when the run ended, else folded now. A kept view without its curve is of a
+    /// version that thinned steps: it is folded again, once.
     pub fn view(&self, run: &RunRow) -> Result<RunView> {
         let kept: Option<String> = self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT view FROM runs WHERE id = ?1")?;
             Ok(statement.query_row([run.id], |row| row.get(0))?)
         })?;
-        if let Some(kept) = kept {
-            return Ok(serde_json::from_str(&kept)?);
+        let Some(kept) = kept else { return self.fold(run) };
+        let kept: RunView = serde_json::from_str(&kept)?;
+        if !kept.lacks_curve() {
+            return Ok(kept);
         }
+        let view = self.fold(run)?;
+        let text = serde_json::to_string(&view)?;
+        // Where this fails, the next reader folds it again.
+        let _ = self.write(Durable::ProcessEnd, |transaction| {
+            transaction
+                .execute("UPDATE runs SET view = ?2 WHERE id = ?1 AND view IS NOT NULL", params![run.id, text])?;
+            Ok(())
+        });
+        Ok(view)
+    }
+
+    fn fold(&self, run: &RunRow) -> Result<RunView> {
         let mut view = RunView::new(run.id, run.cell, run.config.clone(), run.created_ms);
         loop {
             let events = self.events(run.id, view.seq, 1_000)?;

@@ -27,7 +27,7 @@ pub(super) fn execute(task: &mut Task<'_>, config: &ReportConfig, emit: &mut dyn
         train: train.clone(),
         train_config: train_config.clone(),
         integrity: train_input.view.integrity.clone().unwrap_or_default(),
-        steps: train_input.view.steps.clone(),
+        curve: train_input.view.curve.frozen(),
         evaluations: train_input.view.evaluations.clone(),
         generate_config: generate_config.clone(),
         scores: generate.scores.clone(),

@@ -137,11 +137,16 @@ async fn no_text_becomes_markup_on_any_page() {
     let experiment = server.service.create_from(HOSTILE, &cells).unwrap();
     server.service.run_all(experiment, String::new()).await.unwrap();
     let runs = eventually("all runs over", async || {
-        let runs: Vec<RunView> = server.service.notebook(experiment).await.unwrap().cells.into_iter().filter_map(|cell| cell.run).collect();
+        let runs: Vec<RunView> =
+            server.service.notebook(experiment).await.unwrap().cells.into_iter().filter_map(|cell| cell.run).collect();
         (runs.len() == 5 && runs.iter().all(|run| run.state.is_over())).then_some(runs)
     })
     .await;
-    assert!(runs.iter().all(|run| run.state == RunState::Done), "{:?}", runs.iter().map(|run| &run.error).collect::<Vec<_>>());
+    assert!(
+        runs.iter().all(|run| run.state == RunState::Done),
+        "{:?}",
+        runs.iter().map(|run| &run.error).collect::<Vec<_>>()
+    );
     let report = runs[4].run;
     let link = server.service.share(report).await.unwrap().path.unwrap();
 

@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 /// Side of the square that paths are drawn in; the SVG stretches it.
 pub const SIDE: f64 = 1000.0;
-/// More points than this on one line cannot be told apart.
-pub const MOST_DRAWN: usize = 600;
 
 pub type Point = (f64, f64);
 
@@ -91,6 +89,16 @@ pub fn path(points: &[Point], x: &Scale, y: &Scale) -> String {
     out
 }
 
+/// The area between two lines over the same places.
+pub fn band(low: &[Point], high: &[Point], x: &Scale, y: &Scale) -> String {
+    let outline = high.iter().chain(low.iter().rev()).copied().collect::<Vec<_>>();
+    let mut out = path(&outline, x, y);
+    if !out.is_empty() {
+        out.push('Z');
+    }
+    out
+}
+
 /// Exponential moving average with the start's bias taken out; `factor` 0 returns the points as they are.
 pub fn smooth(points: &[Point], factor: f64) -> Vec<Point> {
     let factor = factor.clamp(0.0, 0.99);
@@ -106,25 +114,6 @@ pub fn smooth(points: &[Point], factor: f64) -> Vec<Point> {
             (*across, mean / weight)
         })
         .collect()
-}
-
-/// At most about `most` points: of every bucket the lowest and the highest stay, so no outlier is lost.
-pub fn thin(points: &[Point], most: usize) -> Vec<Point> {
-    if points.len() <= most || most < 2 {
-        return points.to_vec();
-    }
-    let size = points.len().div_ceil(most / 2);
-    let mut out = Vec::with_capacity(most + 2);
-    for bucket in points.chunks(size) {
-        let low = bucket.iter().enumerate().min_by(|a, b| a.1.1.total_cmp(&b.1.1)).map(|(at, _)| at);
-        let high = bucket.iter().enumerate().max_by(|a, b| a.1.1.total_cmp(&b.1.1)).map(|(at, _)| at);
-        let (Some(low), Some(high)) = (low, high) else { continue };
-        out.push(bucket[low.min(high)]);
-        if low != high {
-            out.push(bucket[low.max(high)]);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -174,15 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn thinning_keeps_the_smallest_and_the_largest() {
-        let points = (0..10_000).map(|at| (f64::from(at), f64::from(at % 7))).collect::<Vec<_>>();
-        let mut spiked = points.clone();
-        spiked[5_000].1 = 99.0;
-        spiked[7_003].1 = -99.0;
-        let thinned = thin(&spiked, 600);
-        assert!(thinned.len() <= 602, "{}", thinned.len());
-        assert!(thinned.contains(&(5_000.0, 99.0)) && thinned.contains(&(7_003.0, -99.0)));
-        assert!(thinned.windows(2).all(|two| two[0].0 < two[1].0));
-        assert_eq!(thin(&points[..10], 600), points[..10]);
+    fn a_band_goes_along_the_upper_line_and_back_along_the_lower() {
+        let scale = Scale { from: 0.0, to: 2.0, log: false };
+        let text = band(&[(0.0, 0.0), (2.0, 0.0)], &[(0.0, 1.0), (2.0, 2.0)], &scale, &scale);
+        assert_eq!(text, "M0.0 500.0L1000.0 0.0L1000.0 1000.0L0.0 1000.0Z");
+        assert_eq!(band(&[], &[], &scale, &scale), "");
     }
 }

@@ -145,7 +145,7 @@ fn report(assignment: &Assignment) -> serde_json::Value {
         "created_ms": 1, "experiment": assignment.experiment, "config": ReportConfig::default(),
         "data": output(CellKind::Data), "data_config": DataConfig::default(), "model": output(CellKind::Model),
         "train": output(CellKind::Train), "train_config": TrainConfig::default(), "integrity": TargetIntegrity::default(),
-        "steps": [], "evaluations": [], "generate_config": GenerateConfig::default(), "scores": ScoreSummary::default(),
+        "evaluations": [], "generate_config": GenerateConfig::default(), "scores": ScoreSummary::default(),
         "pairs": pairs,
         "provenance": {
             "version": "0", "device": "flex", "data_sha256": "", "model_sha256": "", "tokenizer_sha256": "", "template_sha256": "",
