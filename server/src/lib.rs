@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod cli;
+mod clock;
 pub mod http;
 pub mod jobs;
 pub mod models;

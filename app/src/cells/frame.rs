@@ -287,7 +287,7 @@ mod tests {
             queued: 0,
             queue_limit: 8,
         };
-        let notebook = Notebook { id: 1, name: HOSTILE.to_owned(), cells };
+        let notebook = Notebook { id: 1, name: HOSTILE.to_owned(), cells, kept_reports: Vec::new() };
         Owner::new().with(|| {
             let book = Book::new(NotebookPage { notebook, models: Vec::new(), files: Vec::new(), system });
             let cells = book.cells.get_untracked();

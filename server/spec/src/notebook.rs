@@ -31,6 +31,18 @@ pub struct Notebook {
     pub name: String,
     /// In order.
     pub cells: Vec<Cell>,
+    /// Newest first.
+    #[serde(default)]
+    pub kept_reports: Vec<KeptReport>,
+}
+
+/// The report of a deleted cell, kept for as long as a share link to it is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReport {
+    pub run: i64,
+    pub title: String,
+    /// Share links that are open.
+    pub links: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

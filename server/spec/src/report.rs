@@ -7,7 +7,7 @@ use crate::{
     TargetIntegrity, TrainConfig, TrainOutput,
 };
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratedPair {
     /// Row of the corpus, 0-based.
     pub index: u32,

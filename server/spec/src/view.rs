@@ -29,7 +29,7 @@ pub struct RunView {
     pub phase: String,
     pub progress: Option<(u64, u64)>,
     pub integrity: Option<TargetIntegrity>,
-    /// All steps, in buckets. Empty in stored views whose steps were thinned (named `steps`): see `lacks_curve`.
+    /// All steps, in buckets. Empty in stored views whose steps were thinned (named `steps`).
     #[serde(default, alias = "steps")]
     pub curve: StepCurve,
     pub last_step: Option<StepPoint>,
@@ -151,11 +151,6 @@ impl RunView {
             RunEvent::Output { output } => self.output = Some(output.clone()),
         }
         true
-    }
-
-    /// Stored by a version that thinned its steps: the curve is to be folded from the log again.
-    pub fn lacks_curve(&self) -> bool {
-        self.curve.is_empty() && self.last_step.is_some_and(|step| step.loss.is_finite())
     }
 
     fn enter(&mut self, state: RunState, error: Option<&AppError>, at_ms: i64) {

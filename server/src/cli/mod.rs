@@ -10,6 +10,7 @@ use spec::AppError;
 
 mod data;
 mod experiment;
+mod file_size;
 mod flags;
 mod follow;
 mod generate;
@@ -86,6 +87,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error, wants_json),
     };
     start_log(matches!(cli.verb, Verb::Serve(_)));
+    file_size::fail_writes_beyond_limit();
     let output = Output::new(cli.json);
     let outcome = match cli.verb {
         Verb::Serve(verb) => verb.run(&output),
@@ -133,6 +135,8 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     let threads = std::thread::available_parallelism().map_or(4, |threads| threads.get().max(4));
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        // Commands wait for each other and for the disk: more threads would only hold memory.
+        .max_blocking_threads(32)
         .enable_all()
         .build()
         .map_err(|error| AppError::internal(format!("threads cannot be started: {error}"), ""))

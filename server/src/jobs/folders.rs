@@ -16,6 +16,10 @@ impl RunFolders {
         Ok(Self { root })
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn path(&self, run: i64) -> PathBuf {
         self.root.join(run.to_string())
     }
@@ -28,31 +32,42 @@ impl RunFolders {
         Ok(folder)
     }
 
-    /// Folders that cannot be removed now go at the next start.
-    pub fn remove(&self, runs: &[i64]) {
-        for run in runs {
-            let folder = self.path(*run);
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(run, %error, "the folder of a deleted run could not be removed");
-                }
-                _ => {}
+    /// Folders that cannot be removed now are removed at the next start. Returns the runs that have none any more.
+    pub fn remove(&self, runs: &[i64]) -> Vec<i64> {
+        let gone = |run: &i64| match std::fs::remove_dir_all(self.path(*run)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(run, %error, "the folder of a deleted run could not be removed");
+                false
             }
-        }
+            _ => true,
+        };
+        runs.iter().copied().filter(gone).collect()
     }
 
-    /// Removes folders whose runs were deleted while their folders could not be.
-    pub fn sweep(&self, known: impl Fn(i64) -> bool) {
-        let Ok(entries) = std::fs::read_dir(&self.root) else { return };
-        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i64>().ok());
-        let orphans: Vec<i64> = numbers.filter(|run| !known(*run)).collect();
-        self.remove(&orphans);
+    /// Runs that have a folder, in order.
+    pub fn runs(&self) -> Vec<i64> {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return Vec::new() };
+        let number = |name: &str| name.parse::<i64>().ok().filter(|run| run.to_string() == name);
+        let mut runs: Vec<i64> = entries.flatten().filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+        runs.sort_unstable();
+        runs
+    }
+
+    /// Removes what killed processes left half written in any run's folder.
+    pub fn sweep(&self) {
+        for folder in self.runs().into_iter().map(|run| self.path(run)) {
+            let swept = [&folder, &folder.join("checkpoints")];
+            let swept = swept.into_iter().try_for_each(|it| engine::artifact::sweep(it).map(drop));
+            if let Err(error) = swept {
+                tracing::warn!(folder = %folder.display(), %error, "leftovers could not be removed");
+            }
+        }
     }
 }
 
 fn trouble(folder: &Path, error: &std::io::Error) -> AppError {
-    AppError::internal(
-        format!("The folder {} could not be made: {error}.", folder.display()),
+    AppError::io(
+        format!("The folder {} cannot be created: {error}.", folder.display()),
         "Check that the data folder is writable and that the disk is not full.",
     )
 }

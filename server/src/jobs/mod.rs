@@ -1,78 +1,100 @@
-//! The queue: runs wait here, one thread of its own computes them in order, and each ends in exactly one state.
+//! The queue: runs wait here, one thread computes them in order, and each ends in exactly one state.
 //!
-//! Owns what is live: the queue, the stop flags, the folded logs of active runs. Knows nothing of HTTP, nor of
-//! what a run computes: an executor does that.
+//! Every event of a run is stored, folded into the run's view, then sent to viewers, in this order. Viewers listen on a
+//! bounded channel that drops for the slow, so none of them can hold up a run. Knows nothing of HTTP, nor of what a run
+//! computes: an executor does that.
+//!
+//! There is one lock, on [`State`]. It is held while an event is stored, so that events are stored in the order of
+//! their numbers, and never while a run is computed. The service's lock on commands is taken before it, those of
+//! the store after it.
 
 mod folders;
-mod live;
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::{Control, Stop};
-use spec::{AppError, CellConfig, GeneratedPair, RunEvent, RunState, RunView, StopMode};
+use spec::{AppError, LoggedEvent, RunEvent, RunState, RunView, StopMode};
 use tokio::sync::broadcast;
 
-use crate::store::{RunRow, Store, StoreError};
-use crate::work::{Ended, Input};
+use crate::clock::now_ms;
+use crate::store::{Key, NewRun, RunRow, Store, StoreError};
+use crate::work::{Ended, RunContext};
 
 pub use folders::RunFolders;
-use live::LiveLog;
-pub use live::Notice;
 
-/// All that an executor needs to compute one run.
-pub struct Assignment {
-    pub run: i64,
-    /// The experiment's name.
-    pub experiment: String,
-    pub config: CellConfig,
-    /// This run's artifacts; exists.
-    pub folder: std::path::PathBuf,
-    pub inputs: Vec<Input>,
-    /// Of an earlier, cut-off execution of this run.
-    pub done_pairs: Vec<GeneratedPair>,
-    pub control: Control,
-}
+/// Events that a viewer may be behind before it gets a snapshot instead.
+const BACKLOG: usize = 1_024;
 
 /// Computes a run, blocking, and says how it goes. Never emits `State` or `Output`: those are written here.
-pub type Executor = Box<dyn FnMut(&Assignment, &mut dyn FnMut(RunEvent)) -> Result<Ended, AppError>>;
+pub type Executor = Box<dyn FnMut(&RunContext, &mut dyn FnMut(RunEvent)) -> Result<Ended, AppError>>;
 
 /// Makes an executor on the thread that computes; again after a panic, since what it held may be half changed.
 pub type MakeExecutor = Box<dyn FnMut() -> Executor + Send>;
 
+#[derive(Clone, Debug)]
+pub enum Notice {
+    Event(Arc<LoggedEvent>),
+    /// Cells or runs of the experiment changed.
+    Changed {
+        experiment: i64,
+    },
+}
+
 pub struct Jobs {
     store: Arc<Store>,
     folders: RunFolders,
-    live: LiveLog,
     limit: usize,
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     changed: Condvar,
+    notices: broadcast::Sender<Notice>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct State {
     waiting: VecDeque<i64>,
-    running: Option<(i64, Control)>,
+    slot: Slot,
+    /// No run is begun any more.
     closing: bool,
+    /// Runs that are queued or under way.
+    active: HashMap<i64, Active>,
+}
+
+/// What the thread that computes does now.
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Idle,
+    Running {
+        run: i64,
+        control: Control,
+    },
+}
+
+struct Active {
+    experiment: i64,
+    /// The fold of its log so far.
+    view: RunView,
 }
 
 impl Jobs {
     /// Marks what an earlier process left under way as interrupted, then starts the thread that computes.
     pub fn open(store: Arc<Store>, folders: RunFolders, limit: u32, make: MakeExecutor) -> Result<Arc<Self>, AppError> {
-        let live = LiveLog::new(Arc::clone(&store));
         let jobs = Arc::new(Self {
             store,
             folders,
-            live,
             limit: limit as usize,
-            queue: Mutex::default(),
+            state: Mutex::default(),
             changed: Condvar::new(),
+            notices: broadcast::channel(BACKLOG).0,
         });
         for row in jobs.store.cut_off_runs()? {
-            jobs.live.begin(&row, jobs.store.view(&row)?);
-            jobs.interrupt(row.id)?;
+            let view = jobs.store.view(&row)?;
+            let mut state = jobs.state();
+            state.active.insert(row.id, Active { experiment: row.experiment, view });
+            jobs.interrupt(&mut state, row.id);
         }
         let worker = Arc::clone(&jobs);
         std::thread::Builder::new().name("compute".to_owned()).spawn(move || worker::work(&worker, make)).map_err(
@@ -86,75 +108,57 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Refuses with `queue_full` where `more` runs do not fit.
-    pub fn make_room(&self, more: usize) -> Result<(), AppError> {
-        let queue = self.queue();
-        if queue.closing {
+    /// Writes a plan down and queues it, all or none: runs that are over and go on from what they saved, then new ones.
+    /// Refuses with `queue_full` where they do not fit.
+    pub fn submit(&self, experiment: i64, resumed: &[RunRow], new: &[NewRun], key: Key<'_>) -> Result<(), AppError> {
+        let mut state = self.state();
+        if state.closing {
             return Err(AppError::conflict("The server is shutting down.", "Start it again, then try again."));
         }
-        let waiting = queue.waiting.len();
+        let (waiting, more) = (state.waiting.len(), resumed.len() + new.len());
         if waiting + more > self.limit {
             return Err(AppError::queue_full(
                 format!("{waiting} runs are waiting and {more} more would exceed the limit of {}.", self.limit),
                 "Wait until some have finished, or stop some, then try again.",
             ));
         }
+        let mut views = resumed.iter().map(|row| self.store.view(row)).collect::<Result<Vec<_>, _>>()?;
+        let last: Vec<(i64, u64)> = views.iter().map(|view| (view.run, view.seq)).collect();
+        let (rows, events) = self.store.queue(experiment, &last, new, key)?;
+        views.extend(rows.into_iter().map(|row| RunView::new(row.id, row.cell, row.config, row.created_ms)));
+        for (mut view, event) in views.into_iter().zip(events) {
+            view.apply(&event);
+            state.waiting.push_back(view.run);
+            state.active.insert(view.run, Active { experiment, view });
+            self.notify(Notice::Event(Arc::new(event)));
+        }
+        self.changed.notify_all();
+        self.notify(Notice::Changed { experiment });
         Ok(())
     }
 
     pub fn waiting(&self) -> usize {
-        self.queue().waiting.len()
+        self.state().waiting.len()
     }
 
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Queues runs that were just written down.
-    pub fn admit(&self, rows: &[RunRow]) -> Result<(), StoreError> {
-        for row in rows {
-            self.live.begin(row, self.store.view(row)?);
-        }
-        self.enqueue(rows);
-        Ok(())
-    }
-
-    /// Queues a run that is over once more, to go on from what it saved.
-    pub fn admit_again(&self, row: &RunRow) -> Result<(), StoreError> {
-        self.live.begin(row, self.store.view(row)?);
-        self.live.append(row.id, RunEvent::State { state: RunState::Queued, error: None })?;
-        self.enqueue(std::slice::from_ref(row));
-        Ok(())
-    }
-
-    fn enqueue(&self, rows: &[RunRow]) {
-        self.queue().waiting.extend(rows.iter().map(|row| row.id));
-        self.changed.notify_all();
-        for row in rows {
-            self.live.changed(row.experiment);
-        }
-    }
-
-    /// A waiting run ends at once; a running one as soon as its work looks at its flag.
+    /// A waiting run ends at once; a running one as soon as its work looks at its control.
     pub fn stop(&self, run: i64, mode: StopMode) -> Result<(), AppError> {
-        let mut queue = self.queue();
-        if let Some(place) = queue.waiting.iter().position(|waiting| *waiting == run) {
-            queue.waiting.remove(place);
-            self.live.append(run, RunEvent::State { state: RunState::Stopped, error: None })?;
-            return Ok(());
+        let mut state = self.state();
+        if let Some(place) = state.waiting.iter().position(|waiting| *waiting == run) {
+            state.waiting.remove(place);
+            return Ok(self.append(&mut state, run, RunEvent::State { state: RunState::Stopped, error: None })?);
         }
-        match &queue.running {
-            Some((running, control)) if *running == run => {
+        match &state.slot {
+            Slot::Running { run: running, control } if *running == run => {
                 control.stop(match mode {
                     StopMode::Save => Stop::Save,
                     StopMode::Discard => Stop::Discard,
                 });
-                // Where the run ended just now there is nothing left to say.
-                let _ = self.live.append_from(
-                    run,
-                    RunState::Running,
-                    RunEvent::State { state: RunState::Stopping, error: None },
-                );
+                self.mark_stopping(&mut state, run);
                 Ok(())
             }
             _ => {
@@ -165,59 +169,93 @@ impl Jobs {
 
     /// The folded log of a run that is queued or under way.
     pub fn view(&self, run: i64) -> Option<RunView> {
-        self.live.view(run)
+        self.state().active.get(&run).map(|active| active.view.clone())
     }
 
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
-        self.live.subscribe()
+        self.notices.subscribe()
     }
 
     /// Tells viewers that cells of an experiment changed.
-    pub fn notify(&self, experiment: i64) {
-        self.live.changed(experiment);
+    pub fn notify_changed(&self, experiment: i64) {
+        self.notify(Notice::Changed { experiment });
     }
 
     /// Stops the running run, saving what it has, and takes no more. Returns when it has stopped, or after `patience`.
     pub fn shutdown(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        let mut queue = self.queue();
-        queue.closing = true;
+        let mut state = self.state();
+        state.closing = true;
         self.changed.notify_all();
-        for run in std::mem::take(&mut queue.waiting) {
-            if let Err(error) = self.interrupt(run) {
-                tracing::error!(run, %error, "a waiting run could not be marked as interrupted");
-            }
+        for run in std::mem::take(&mut state.waiting) {
+            self.interrupt(&mut state, run);
         }
-        if let Some((run, control)) = &queue.running {
+        if let Slot::Running { run, control } = &state.slot {
             control.stop(Stop::Save);
-            let _ = self.live.append_from(
-                *run,
-                RunState::Running,
-                RunEvent::State { state: RunState::Stopping, error: None },
-            );
-        }
-        while let Some((run, _)) = &queue.running {
             let run = *run;
+            self.mark_stopping(&mut state, run);
+        }
+        while let Slot::Running { run, .. } = state.slot {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                tracing::warn!(run, "the run did not stop in time; it goes on from its last checkpoint when resumed");
-                if let Err(error) = self.interrupt(run) {
-                    tracing::error!(run, %error, "the run could not be marked as interrupted");
-                }
+                tracing::warn!(run, "the run did not stop in time; when resumed it goes on from its last checkpoint");
+                self.interrupt(&mut state, run);
                 return;
             }
-            queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn interrupt(&self, run: i64) -> Result<(), StoreError> {
-        let begun = self.live.view(run).is_some_and(|view| view.state != RunState::Queued);
-        let error = if begun { cut_off() } else { never_began() };
-        self.live.append(run, RunEvent::State { state: RunState::Interrupted, error: Some(error) })
+    /// Lets the thread that computes end, where it waits for a run.
+    pub fn close(&self) {
+        self.state().closing = true;
+        self.changed.notify_all();
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Refused for a run that is not active: after its last state nothing follows. Storing the last state cannot fail.
+    fn append(&self, state: &mut State, run: i64, event: RunEvent) -> Result<(), StoreError> {
+        let active = state.active.get_mut(&run).ok_or(StoreError::NotFound { what: "active run", id: run })?;
+        let (experiment, seq) = (active.experiment, active.view.seq + 1);
+        let mut logged = LoggedEvent { run, seq, at_ms: now_ms(), event };
+        let entered = match &logged.event {
+            RunEvent::State { state, .. } => Some(*state),
+            _ => None,
+        };
+        if entered.is_some_and(RunState::is_over) {
+            active.view.apply(&logged);
+            self.store.end(&logged, &active.view);
+            state.active.remove(&run);
+        } else {
+            logged = self.store.append(logged)?;
+            active.view.apply(&logged);
+        }
+        self.notify(Notice::Event(Arc::new(logged)));
+        if entered.is_some() {
+            self.notify(Notice::Changed { experiment });
+        }
+        Ok(())
+    }
+
+    /// Only says so; that it is not stored on a full disk, or that the run ended just now, changes nothing.
+    fn mark_stopping(&self, state: &mut State, run: i64) {
+        if state.active.get(&run).is_some_and(|active| active.view.state == RunState::Running) {
+            let _ = self.append(state, run, RunEvent::State { state: RunState::Stopping, error: None });
+        }
+    }
+
+    fn interrupt(&self, state: &mut State, run: i64) {
+        let Some(active) = state.active.get(&run) else { return };
+        let error = if active.view.state == RunState::Queued { never_began() } else { cut_off() };
+        let _ = self.append(state, run, RunEvent::State { state: RunState::Interrupted, error: Some(error) });
+    }
+
+    fn notify(&self, notice: Notice) {
+        // Without a listener there is nobody to tell.
+        let _ = self.notices.send(notice);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

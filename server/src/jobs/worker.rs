@@ -3,13 +3,17 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use engine::{Control, Stop};
 use spec::{AppError, CellKind, CellOutput, Report, RunEvent, RunState};
 
-use super::{Assignment, Executor, Jobs, MakeExecutor, cut_off};
+use super::{Executor, Jobs, MakeExecutor, Slot, cut_off};
 use crate::store::RunRow;
-use crate::work::{Ended, Input};
+use crate::work::{Ended, Input, RunContext};
+
+/// How long the thread waits for a run before it looks after what is left over.
+const IDLE: Duration = Duration::from_secs(5);
 
 enum Ending {
     Done(Box<CellOutput>),
@@ -46,60 +50,70 @@ pub fn work(jobs: &Jobs, mut make: MakeExecutor) {
 impl Jobs {
     /// Waits for a run; None once the server shuts down.
     fn take_next(&self) -> Option<(i64, Control)> {
-        let mut queue = self.queue();
+        let mut state = self.state();
         loop {
-            if queue.closing {
+            if state.closing {
                 return None;
             }
-            if let Some(run) = queue.waiting.pop_front() {
+            if let Some(run) = state.waiting.pop_front() {
                 let control = Control::default();
-                queue.running = Some((run, control.clone()));
+                state.slot = Slot::Running { run, control: control.clone() };
                 return Some((run, control));
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let (guard, waited) = self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            if waited.timed_out() {
+                drop(state);
+                self.store.store_ends();
+                engine::memory::give_back();
+                state = self.state();
+            }
         }
     }
 
     fn perform(&self, run: i64, control: &Control, executor: &mut Executor) -> Result<Ending, Ending> {
-        let store_trouble = |error| Ending::Failed(AppError::from(error));
-        let row = self.store.run(run).map_err(store_trouble)?;
-        let inputs = self.gather(&row)?;
-        let assignment = Assignment {
-            run,
-            experiment: self.store.experiment_name(row.experiment).map_err(store_trouble)?,
-            config: row.config.clone(),
-            folder: self.folders.prepare(run)?,
-            inputs,
-            done_pairs: self.store.all_pairs(run).map_err(store_trouble)?,
-            control: control.clone(),
-        };
-        self.live.append(run, RunEvent::State { state: RunState::Running, error: None }).map_err(store_trouble)?;
-        tracing::info!(run, kind = row.config.kind().as_str(), "run begins");
+        let context = self.context(run, control)?;
+        let begun = RunEvent::State { state: RunState::Running, error: None };
+        self.append(&mut self.state(), run, begun).map_err(AppError::from)?;
+        tracing::info!(run, kind = context.config.kind().as_str(), "run begins");
 
         let mut unlogged = None;
-        let ended = executor(&assignment, &mut |event| {
+        let ended = executor(&context, &mut |event| {
             if matches!(event, RunEvent::State { .. } | RunEvent::Output { .. }) || unlogged.is_some() {
                 return;
             }
-            if let Err(error) = self.live.append(run, event) {
+            if let Err(error) = self.append(&mut self.state(), run, event) {
                 // What cannot be logged must not go on: it would be lost to everyone.
                 control.stop(Stop::Save);
                 unlogged = Some(AppError::from(error));
             }
         });
-        if let Some(error) = unlogged {
-            return Ok(Ending::Failed(error));
-        }
         match ended {
+            // An error of the work itself says more than its effect on the log.
+            Err(error) => Err(Ending::Failed(error)),
+            Ok(_) if unlogged.is_some() => Err(unlogged.map_or(Ending::Stopped(None), Ending::Failed)),
             Ok(Ended::Done(output)) => {
                 if matches!(output, CellOutput::Report(_)) {
-                    self.keep_report(&assignment)?;
+                    self.keep_report(&context)?;
                 }
                 Ok(Ending::Done(Box::new(output)))
             }
             Ok(Ended::Stopped) => Ok(Ending::Stopped(None)),
-            Err(error) => Ok(Ending::Failed(error)),
         }
+    }
+
+    fn context(&self, run: i64, control: &Control) -> Result<RunContext, Ending> {
+        let row = self.store.run(run).map_err(AppError::from)?;
+        row.check_readable().map_err(AppError::from)?;
+        Ok(RunContext {
+            run,
+            experiment: self.store.experiment_name(row.experiment).map_err(AppError::from)?,
+            inputs: self.gather(&row)?,
+            folder: self.folders.prepare(run)?,
+            done_pairs: self.store.readable_pairs(run).map_err(AppError::from)?,
+            config: row.config,
+            control: control.clone(),
+        })
     }
 
     /// What this run builds on; refused with the reason where an input did not finish.
@@ -108,6 +122,7 @@ impl Jobs {
         for input in &row.inputs {
             let kind = input.kind.as_str();
             let source = self.store.run(input.run).map_err(AppError::from)?;
+            source.check_readable().map_err(AppError::from)?;
             let view = self.store.view(&source).map_err(AppError::from)?;
             let reason = |what: &str| {
                 AppError::needs_run(
@@ -118,7 +133,7 @@ impl Jobs {
             match source.state {
                 RunState::Done => {}
                 RunState::Stopped => return Err(Ending::Stopped(Some(reason("was stopped")))),
-                RunState::Interrupted => return Err(Ending::Stopped(Some(reason("was cut off")))),
+                RunState::Interrupted => return Err(Ending::Stopped(Some(reason("was interrupted")))),
                 RunState::Failed => return Err(Ending::Failed(reason("failed"))),
                 RunState::Queued | RunState::Running | RunState::Stopping => {
                     return Err(Ending::Failed(reason("has not finished yet")));
@@ -143,46 +158,40 @@ impl Jobs {
         Ok(inputs)
     }
 
-    fn keep_report(&self, assignment: &Assignment) -> Result<(), AppError> {
+    fn keep_report(&self, context: &RunContext) -> Result<(), AppError> {
         let unreadable = |problem: String| {
             AppError::internal(
                 format!("The report that was just written cannot be read: {problem}."),
                 "Run the report cell again.",
             )
         };
-        let text =
-            std::fs::read(assignment.folder.join("report.json")).map_err(|error| unreadable(error.to_string()))?;
+        let text = std::fs::read(context.folder.join("report.json")).map_err(|error| unreadable(error.to_string()))?;
         let report: Report = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
-        Ok(self.store.keep_report(assignment.run, &report)?)
+        Ok(self.store.keep_report(context.run, &report)?)
     }
 
     fn finish(&self, run: i64, ending: Ending) {
-        let ended = match ending {
-            Ending::Done(output) => {
-                self.live.append(run, RunEvent::Output { output: *output }).map(|()| (RunState::Done, None))
-            }
-            Ending::Stopped(None) if self.queue().closing => Ok((RunState::Interrupted, Some(cut_off()))),
-            Ending::Stopped(reason) => Ok((RunState::Stopped, reason)),
-            Ending::Failed(error) => Ok((RunState::Failed, Some(error))),
+        let mut state = self.state();
+        let (end, error) = match ending {
+            Ending::Done(output) => match self.append(&mut state, run, RunEvent::Output { output: *output }) {
+                Ok(()) => (RunState::Done, None),
+                Err(error) => (RunState::Failed, Some(AppError::from(error))),
+            },
+            Ending::Stopped(None) if state.closing => (RunState::Interrupted, Some(cut_off())),
+            Ending::Stopped(reason) => (RunState::Stopped, reason),
+            Ending::Failed(error) => (RunState::Failed, Some(error)),
         };
-        let (state, error) = ended.unwrap_or_else(|error| (RunState::Failed, Some(AppError::from(error))));
         match &error {
             Some(error) => {
-                tracing::warn!(
-                    run,
-                    state = state.as_str(),
-                    code = error.code.as_str(),
-                    message = error.message,
-                    "run ends"
-                )
+                let (code, message) = (error.code.as_str(), &error.message);
+                tracing::warn!(run, state = end.as_str(), code, message, "run ends");
             }
-            None => tracing::info!(run, state = state.as_str(), "run ends"),
+            None => tracing::info!(run, state = end.as_str(), "run ends"),
         }
-        if let Err(error) = self.live.append(run, RunEvent::State { state, error }) {
-            tracing::error!(run, %error, "the end of a run could not be stored; the next start marks it as interrupted");
-            self.live.abandon(run);
+        if self.append(&mut state, run, RunEvent::State { state: end, error }).is_err() {
+            tracing::debug!(run, "it was marked as interrupted before it ended");
         }
-        self.queue().running = None;
+        state.slot = Slot::Idle;
         self.changed.notify_all();
     }
 }

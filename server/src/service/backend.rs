@@ -110,7 +110,7 @@ impl Backend for Service {
     }
 
     async fn revoke_share(&self, share: i64) -> Result<()> {
-        self.call(move |core| Ok(core.store.revoke_share(share)?)).await
+        self.call(move |core| core.revoke_share(share)).await
     }
 
     async fn shared_report(&self, token: String) -> Result<Report> {

@@ -13,6 +13,8 @@ const LONGEST_NAME: usize = 200;
 const MOST_CELLS: usize = 200;
 /// Of one cell's configuration as JSON.
 const LONGEST_CONFIG: usize = 256 * 1024;
+/// Of an experiment's configurations together: its page holds them all.
+const LONGEST_EXPERIMENT: u64 = 8 << 20;
 
 impl Core {
     pub(super) fn create_experiment(&self, name: &str, cells: &[CellConfig], key: &str) -> Result<i64, AppError> {
@@ -27,12 +29,13 @@ impl Core {
         for config in cells {
             check_size(config)?;
         }
+        check_total(cells.iter().map(|config| size(config) as u64).sum())?;
         Ok(self.store.create_experiment(&checked_name(name)?, cells, key)?)
     }
 
     pub(super) fn rename_experiment(&self, experiment: i64, name: &str) -> Result<(), AppError> {
         self.store.rename_experiment(experiment, &checked_name(name)?)?;
-        self.jobs.notify(experiment);
+        self.jobs.notify_changed(experiment);
         Ok(())
     }
 
@@ -41,9 +44,16 @@ impl Core {
         if let Some(run) = self.store.active_runs(experiment)?.first() {
             return Err(under_way(run));
         }
-        let runs = self.store.delete_experiment(experiment)?;
-        self.folders.remove(&runs);
-        self.jobs.notify(experiment);
+        let deleted = self.store.delete_experiment(experiment).or_else(|error| {
+            if !error.is_disk_full() {
+                return Err(error);
+            }
+            // The deletion itself needs some space, which the artifacts give.
+            self.folders.remove(&self.store.runs_of(experiment)?);
+            self.store.delete_experiment(experiment)
+        });
+        self.folders.remove(&deleted?);
+        self.jobs.notify_changed(experiment);
         Ok(())
     }
 
@@ -61,7 +71,7 @@ impl Core {
             })
         };
         let cells = self.standings(experiment)?.into_iter().map(cell).collect::<Result<_, _>>()?;
-        Ok(Notebook { id: experiment, name, cells })
+        Ok(Notebook { id: experiment, name, cells, kept_reports: self.store.kept_reports(experiment)? })
     }
 
     pub(super) fn standings(&self, experiment: i64) -> Result<Vec<Standing>, AppError> {
@@ -111,6 +121,7 @@ impl Core {
             return self.notebook(row.experiment);
         }
         row.config = config;
+        check_total(self.store.config_bytes_beside(&row)? + size(&row.config) as u64)?;
         self.store.save_cell(&row)?;
         self.changed(row.experiment)
     }
@@ -140,7 +151,7 @@ impl Core {
     }
 
     fn changed(&self, experiment: i64) -> Result<Notebook, AppError> {
-        self.jobs.notify(experiment);
+        self.jobs.notify_changed(experiment);
         self.notebook(experiment)
     }
 }
@@ -157,8 +168,22 @@ fn checked_name(name: &str) -> Result<String, AppError> {
     }
 }
 
+fn check_total(bytes: u64) -> Result<(), AppError> {
+    if bytes <= LONGEST_EXPERIMENT {
+        return Ok(());
+    }
+    Err(AppError::too_large(
+        format!("The experiment's cells would have {bytes} bytes of text together; the limit is {LONGEST_EXPERIMENT}."),
+        "Shorten its notes, or continue in another experiment.",
+    ))
+}
+
+fn size(config: &CellConfig) -> usize {
+    serde_json::to_string(config).map_or(usize::MAX, |text| text.len())
+}
+
 fn check_size(config: &CellConfig) -> Result<(), AppError> {
-    let length = serde_json::to_string(config).map_or(usize::MAX, |text| text.len());
+    let length = size(config);
     if length <= LONGEST_CONFIG {
         return Ok(());
     }

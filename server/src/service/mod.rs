@@ -21,11 +21,11 @@ use engine::device::Device;
 use spec::{AppError, CellConfig, LoggedEvent, Preset, RunView};
 use tokio::sync::broadcast;
 
-use crate::jobs::{Assignment, Jobs, MakeExecutor, RunFolders};
+use crate::jobs::{Jobs, MakeExecutor, RunFolders};
 use crate::resources::Resources;
 use crate::settings::Settings;
 use crate::store::{Key, Store};
-use crate::work::{self, Bench, Task};
+use crate::work::{self, Bench, Session};
 
 pub use crate::jobs::Notice;
 use fingerprint::Identities;
@@ -61,22 +61,8 @@ impl Service {
         let spec = settings.device.clone();
         Self::open_with(settings, description, |resources| {
             Box::new(move || {
-                let mut bench = Bench::new(spec.clone());
-                let resources = Arc::clone(&resources);
-                Box::new(move |assignment: &Assignment, emit| {
-                    let mut task = Task {
-                        run: assignment.run,
-                        experiment: &assignment.experiment,
-                        config: &assignment.config,
-                        folder: &assignment.folder,
-                        inputs: &assignment.inputs,
-                        resources: &resources,
-                        bench: &mut bench,
-                        done_pairs: &assignment.done_pairs,
-                        control: &assignment.control,
-                    };
-                    work::execute(&mut task, emit)
-                })
+                let mut session = Session { resources: Arc::clone(&resources), models: Bench::new(spec.clone()) };
+                Box::new(move |context, emit| work::execute(&mut session, context, emit))
             })
         })
     }
@@ -88,12 +74,11 @@ impl Service {
         executor: impl FnOnce(Arc<Resources>) -> MakeExecutor,
     ) -> Result<Arc<Self>, AppError> {
         let data = &settings.data;
-        std::fs::create_dir_all(data).map_err(|error| unusable(data, &error.to_string()))?;
+        create_private(data).map_err(|error| unusable(data, &error.to_string()))?;
         let lock = lock(data)?;
-        let store = Arc::new(Store::open(&data.join("backtranslate.sqlite"))?);
-        store.forget_old_keys()?;
         let folders = RunFolders::open(data)?;
-        folders.sweep(|run| store.run_exists(run).unwrap_or(true));
+        let store = Arc::new(open_store(&data.join("backtranslate.sqlite"), &folders)?);
+        clean(&store, &folders)?;
         let resources = Arc::new(Resources::open(data)?);
         let jobs =
             Jobs::open(Arc::clone(&store), folders.clone(), settings.queue_limit, executor(Arc::clone(&resources)))?;
@@ -157,6 +142,7 @@ impl Service {
     /// Stops and saves the running run, marks waiting ones as interrupted. Blocks, for at most some seconds.
     pub fn shutdown(&self) {
         self.core.jobs.shutdown(PATIENCE);
+        self.core.store.close();
     }
 }
 
@@ -164,6 +150,65 @@ impl Core {
     fn commands(&self) -> MutexGuard<'_, ()> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn revoke_share(&self, share: i64) -> Result<(), AppError> {
+        let _commands = self.commands();
+        self.folders.remove(&self.store.revoke_share(share)?);
+        Ok(())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
+}
+
+/// Nobody else on the machine may look into a folder that is made here; one that is there already may hold other things.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// A new database beside the folders of runs means that the old one was lost: its runs would be numbered anew.
+fn open_store(database: &Path, folders: &RunFolders) -> Result<Store, AppError> {
+    if Store::is_new(database)? && !folders.runs().is_empty() {
+        return Err(AppError::conflict(
+            format!(
+                "The database {} is missing or empty, but {} holds the artifacts of {} runs.",
+                database.display(),
+                folders.root().display(),
+                folders.runs().len()
+            ),
+            format!(
+                "Put the database back, with its -wal file if there is one. Or, to begin anew, move {} elsewhere.",
+                folders.root().display()
+            ),
+        ));
+    }
+    Ok(Store::open(database)?)
+}
+
+/// Removes what is left of deleted runs and killed processes. Folders of runs that the database does not know stay,
+/// since it may be an older copy; new runs are numbered above them.
+fn clean(store: &Store, folders: &RunFolders) -> Result<(), AppError> {
+    let unknown: Vec<i64> = folders.runs().into_iter().filter(|run| !store.run_exists(*run).unwrap_or(true)).collect();
+    let deleted = store.deleted_runs()?;
+    let gone = folders.remove(&deleted);
+    let unknown: Vec<i64> = unknown.into_iter().filter(|run| !deleted.contains(run)).collect();
+    if let Some(last) = unknown.last() {
+        tracing::warn!(runs = ?unknown, folder = %folders.root().display(), "the database does not know these runs; their folders stay as they are");
+        store.number_runs_above(*last)?;
+    }
+    folders.sweep();
+    // On a full disk the server starts all the same, so that experiments can be deleted.
+    if let Err(error) = store.forget_deleted(&gone).and_then(|()| store.forget_old_keys()) {
+        tracing::warn!(%error, "the database cannot be written to");
+    }
+    Ok(())
 }
 
 /// One server per data folder: two would interleave their writes.

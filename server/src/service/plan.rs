@@ -20,12 +20,6 @@ pub struct Plan {
     sources: HashMap<i64, Source>,
 }
 
-impl Plan {
-    pub fn len(&self) -> usize {
-        self.resume.len() + self.new.len()
-    }
-}
-
 /// Runs `target`, and before it those of its inputs that are stale or never ran.
 pub fn one(standings: &[Standing], newest: &Newest, target: i64) -> Result<Plan, AppError> {
     let mut plan = Plan::default();
@@ -101,7 +95,7 @@ impl Plan {
                 format!("Wait until it has finished, or stop it, then run the {kind} cell with its new settings."),
             ));
         }
-        let known = same && (run.state == RunState::Done || !run.state.is_over());
+        let known = same && run.unreadable.is_none() && (run.state == RunState::Done || !run.state.is_over());
         if known {
             self.sources.insert(standing.cell.id, Source::Run(run.id));
         }
@@ -214,6 +208,7 @@ mod tests {
                 identity: String::new(),
                 inputs: standing.inputs.iter().map(input).collect(),
                 created_ms: 0,
+                unreadable: None,
             };
             (*cell, run)
         };

@@ -33,12 +33,7 @@ impl Core {
     }
 
     fn queue(&self, experiment: i64, plan: &Plan, key: Key<'_>) -> Result<(), AppError> {
-        self.jobs.make_room(plan.len())?;
-        for run in &plan.resume {
-            self.jobs.admit_again(run)?;
-        }
-        let rows = self.store.insert_runs(experiment, &plan.new, key)?;
-        Ok(self.jobs.admit(&rows)?)
+        self.jobs.submit(experiment, &plan.resume, &plan.new, key)
     }
 
     pub(super) fn stop_run(&self, run: i64, mode: StopMode) -> Result<(), AppError> {
@@ -52,15 +47,20 @@ impl Core {
         let row = self.store.run(run)?;
         if self.store.known_key(key)?.is_none() {
             self.check_resumable(&row)?;
-            self.jobs.make_room(1)?;
-            self.jobs.admit_again(&row)?;
-            self.store.keep_key(key, row.experiment)?;
+            self.jobs.submit(row.experiment, std::slice::from_ref(&row), &[], key)?;
         }
         self.notebook(row.experiment)
     }
 
     fn check_resumable(&self, row: &RunRow) -> Result<(), AppError> {
+        row.check_readable()?;
         let kind = row.config.kind().as_str();
+        if self.store.has_report(row.id)? {
+            return Err(AppError::conflict(
+                "This report is frozen already, and share links may open it.",
+                "Run the report cell for a new one.",
+            ));
+        }
         if !matches!(row.state, RunState::Stopped | RunState::Failed | RunState::Interrupted) {
             return Err(AppError::conflict(
                 format!(

@@ -1,6 +1,8 @@
 //! What can go wrong in the store, and how a page hears of it.
 
-use spec::AppError;
+use std::path::PathBuf;
+
+use spec::{AppError, ErrorCode};
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -10,34 +12,46 @@ pub enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     #[error("the database cannot be brought to this version's schema: {0}")]
     Migration(#[from] rusqlite_migration::Error),
-    #[error("the database holds something that this version cannot read: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("{what} cannot be read: {problem}")]
+    Unreadable { what: String, problem: String },
+    #[error("{what} cannot be stored: {problem}")]
+    Unstorable { what: String, problem: String },
     #[error("there is no {what} {id}")]
     NotFound { what: &'static str, id: i64 },
-    #[error("{0}")]
-    Conflict(String),
+    #[error("the database {0} was moved or deleted while the server was running: nothing can be saved")]
+    Gone(PathBuf),
+}
+
+impl StoreError {
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Sqlite(cause) if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
 }
 
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NotFound { .. } => {
-                Self::not_found(sentence(&error), "It may have been deleted; go back to the list of experiments.")
-            }
-            StoreError::Conflict(message) => Self::conflict(message, ""),
-            StoreError::Sqlite(ref cause) if is_full(cause) => {
-                Self::internal("The disk is full: nothing more can be saved.", "Free some space, then resume the run.")
-            }
-            StoreError::Sqlite(_) | StoreError::Migration(_) | StoreError::Json(_) => {
-                tracing::error!(%error, "store");
-                Self::internal(sentence(&error), "Look at the server's log; if the disk is full, free some space.")
-            }
+        if error.is_disk_full() {
+            return Self::io("The disk is full: nothing more can be saved.", "Free some space, then resume the run.");
         }
+        let (code, hint) = match &error {
+            StoreError::NotFound { .. } => {
+                (ErrorCode::NotFound, "It may have been deleted; go back to the list of experiments.")
+            }
+            StoreError::Unreadable { .. } => (ErrorCode::Corrupt, "Nothing else is affected. Run that cell again."),
+            StoreError::Unstorable { .. } => (
+                ErrorCode::NonFinite,
+                "A loss or score is NaN or infinite. Lower the learning rate, or check the base model's weights.",
+            ),
+            StoreError::Gone(_) => {
+                (ErrorCode::Io, "Stop the server, put the data folder back, then start the server again.")
+            }
+            StoreError::Sqlite(_) | StoreError::Migration(_) => {
+                tracing::error!(%error, "store");
+                (ErrorCode::Io, "See the server's log, and check that the data folder can be written to.")
+            }
+        };
+        Self::new(code, sentence(&error), hint)
     }
-}
-
-fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 fn sentence(error: &StoreError) -> String {

@@ -1,10 +1,12 @@
 //! Experiments and their cells.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use serde::de::DeserializeOwned;
-use spec::{CellConfig, CellKind, ExperimentSummary, RunState};
+use std::collections::HashMap;
 
-use super::{Durable, Key, Result, Store, StoreError, now_ms};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use spec::{CellConfig, CellKind, ExperimentSummary, NoteConfig, RunState};
+
+use super::{Durable, Key, Result, Store, StoreError, format};
+use crate::clock::now_ms;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellRow {
@@ -50,19 +52,27 @@ impl Store {
 
     /// With its cells, runs, logs, pairs, reports and shares. Returns the ids of its runs.
     pub fn delete_experiment(&self, experiment: i64) -> Result<Vec<i64>> {
-        self.write(Durable::PowerCut, |transaction| {
+        let runs = self.write(Durable::PowerCut, |transaction| {
             let runs = ids(transaction, "SELECT id FROM runs WHERE experiment = ?1", experiment)?;
             found(
                 transaction.execute("DELETE FROM experiments WHERE id = ?1", [experiment])?,
                 "experiment",
                 experiment,
             )?;
+            note_deleted(transaction, &runs)?;
             Ok(runs)
-        })
+        })?;
+        self.shrink();
+        Ok(runs)
+    }
+
+    pub fn runs_of(&self, experiment: i64) -> Result<Vec<i64>> {
+        self.read(|connection| ids(connection, "SELECT id FROM runs WHERE experiment = ?1", experiment))
     }
 
     /// Newest first.
     pub fn experiments(&self) -> Result<Vec<ExperimentSummary>> {
+        let ended: HashMap<i64, RunState> = self.unstored().iter().map(|(run, end)| (*run, end.view.state)).collect();
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT id, name, created_ms, updated_ms FROM experiments ORDER BY created_ms DESC, id DESC",
@@ -79,15 +89,20 @@ impl Store {
                 })?
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             let mut cells = connection.prepare_cached(
-                "SELECT kind, (SELECT state FROM runs WHERE runs.cell = cells.id ORDER BY runs.id DESC LIMIT 1)
-                 FROM cells WHERE experiment = ?1 ORDER BY position",
+                "SELECT cells.kind, runs.id, runs.state FROM cells
+                 LEFT JOIN runs ON runs.id = (SELECT max(id) FROM runs WHERE cell = cells.id)
+                 WHERE cells.experiment = ?1 AND NOT cells.deleted ORDER BY position",
             )?;
             for summary in &mut summaries {
                 let mut rows = cells.query([summary.id])?;
                 while let Some(row) = rows.next()? {
-                    let kind: CellKind = word(row.get(0)?)?;
-                    let state = row.get::<_, Option<String>>(1)?.map(word::<RunState>).transpose()?;
-                    summary.cells.push((kind, state));
+                    let kind = format::read_name(row.get(0)?).unwrap_or(CellKind::Note);
+                    let stored: Option<String> = row.get(2)?;
+                    let state = stored.map(|name| format::read_name(name).unwrap_or(RunState::Failed));
+                    let ended = row.get::<_, Option<i64>>(1)?.and_then(|run| ended.get(&run).copied());
+                    summary
+                        .cells
+                        .push((kind, state.map(|state| if state.is_over() { state } else { ended.unwrap_or(state) })));
                 }
             }
             Ok(summaries)
@@ -105,8 +120,8 @@ impl Store {
     /// In order.
     pub fn cells(&self, experiment: i64) -> Result<Vec<CellRow>> {
         self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT id, experiment, config FROM cells WHERE experiment = ?1 ORDER BY position")?;
+            let query = format!("{CELLS} WHERE experiment = ?1 AND NOT deleted ORDER BY position");
+            let mut statement = connection.prepare_cached(&query)?;
             let mut rows = statement.query([experiment])?;
             let mut cells = Vec::new();
             while let Some(row) = rows.next()? {
@@ -118,12 +133,22 @@ impl Store {
 
     pub fn cell(&self, cell: i64) -> Result<CellRow> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT id, experiment, config FROM cells WHERE id = ?1")?;
+            let mut statement = connection.prepare_cached(&format!("{CELLS} WHERE id = ?1 AND NOT deleted"))?;
             let mut rows = statement.query([cell])?;
             match rows.next()? {
                 Some(row) => cell_row(row),
                 None => Err(StoreError::NotFound { what: "cell", id: cell }),
             }
+        })
+    }
+
+    /// Bytes of all the experiment's configurations but that of this cell.
+    pub fn config_bytes_beside(&self, cell: &CellRow) -> Result<u64> {
+        self.read(|connection| {
+            let sum = "SELECT coalesce(sum(octet_length(config)), 0) FROM cells
+                       WHERE experiment = ?1 AND id <> ?2 AND NOT deleted";
+            let bytes: i64 = connection.query_row(sum, [cell.experiment, cell.id], |row| row.get(0))?;
+            Ok(bytes.unsigned_abs())
         })
     }
 
@@ -142,9 +167,11 @@ impl Store {
 
     pub fn save_cell(&self, cell: &CellRow) -> Result<()> {
         self.write(Durable::PowerCut, |transaction| {
-            let config = serde_json::to_string(&cell.config)?;
-            let changed =
-                transaction.execute("UPDATE cells SET config = ?2 WHERE id = ?1", params![cell.id, config])?;
+            let (config, _) = format::write("the configuration", &cell.config)?;
+            let changed = transaction.execute(
+                "UPDATE cells SET config = ?2, format = ?3 WHERE id = ?1",
+                params![cell.id, config, format::RECORD],
+            )?;
             found(changed, "cell", cell.id)?;
             touch(transaction, cell.experiment)
         })
@@ -160,17 +187,42 @@ impl Store {
         })
     }
 
-    /// With its runs, whose ids it returns.
+    /// With its runs, but for those whose reports have share links that are open: these stay until the links are
+    /// revoked, and so does the cell, as deleted. Returns the ids of the runs that are gone.
     pub fn delete_cell(&self, cell: &CellRow) -> Result<Vec<i64>> {
-        self.write(Durable::PowerCut, |transaction| {
-            let runs = ids(transaction, "SELECT id FROM runs WHERE cell = ?1", cell.id)?;
-            found(transaction.execute("DELETE FROM cells WHERE id = ?1", [cell.id])?, "cell", cell.id)?;
+        let runs = self.write(Durable::PowerCut, |transaction| {
+            let deleted =
+                transaction.execute("UPDATE cells SET deleted = 1 WHERE id = ?1 AND NOT deleted", [cell.id])?;
+            found(deleted, "cell", cell.id)?;
+            let runs = delete_unshared(transaction, cell.id)?;
             let order = cell_ids(transaction, cell.experiment)?;
             reorder(transaction, &order)?;
             touch(transaction, cell.experiment)?;
             Ok(runs)
-        })
+        })?;
+        self.shrink();
+        Ok(runs)
     }
+}
+
+const CELLS: &str = "SELECT id, experiment, kind, config, format FROM cells";
+
+/// Deletes those runs of a deleted cell whose reports nobody can open any more, and the cell once none is left.
+pub(super) fn delete_unshared(transaction: &Transaction<'_>, cell: i64) -> Result<Vec<i64>> {
+    let unshared = "cell = ?1 AND id NOT IN (SELECT run FROM shares WHERE NOT revoked)";
+    let runs = ids(transaction, &format!("SELECT id FROM runs WHERE {unshared}"), cell)?;
+    transaction.execute(&format!("DELETE FROM runs WHERE {unshared}"), [cell])?;
+    transaction
+        .execute("DELETE FROM cells WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE cell = ?1)", [cell])?;
+    note_deleted(transaction, &runs)?;
+    Ok(runs)
+}
+
+/// The only runs whose folders the next start removes.
+fn note_deleted(transaction: &Transaction<'_>, runs: &[i64]) -> Result<()> {
+    let mut statement = transaction.prepare_cached("INSERT OR IGNORE INTO deleted_runs (run) VALUES (?1)")?;
+    runs.iter().try_for_each(|run| statement.execute([run]).map(drop))?;
+    Ok(())
 }
 
 /// The experiment has changed now.
@@ -185,11 +237,6 @@ pub(super) fn found(changed: usize, what: &'static str, id: i64) -> Result<()> {
     if changed == 0 { Err(StoreError::NotFound { what, id }) } else { Ok(()) }
 }
 
-/// An enum of the wire that is spelled as one word.
-pub(super) fn word<T: DeserializeOwned>(text: String) -> Result<T> {
-    Ok(serde_json::from_value(serde_json::Value::String(text))?)
-}
-
 pub(super) fn ids(connection: &Connection, query: &str, of: i64) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(query)?;
     let ids = statement.query_map([of], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -197,13 +244,19 @@ pub(super) fn ids(connection: &Connection, query: &str, of: i64) -> Result<Vec<i
 }
 
 fn cell_ids(connection: &Connection, experiment: i64) -> Result<Vec<i64>> {
-    ids(connection, "SELECT id FROM cells WHERE experiment = ?1 ORDER BY position", experiment)
+    ids(connection, "SELECT id FROM cells WHERE experiment = ?1 AND NOT deleted ORDER BY position", experiment)
 }
 
 fn insert_cell(transaction: &Transaction<'_>, experiment: i64, position: usize, config: &CellConfig) -> Result<()> {
     transaction
-        .prepare_cached("INSERT INTO cells (experiment, position, kind, config) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![experiment, position as i64, config.kind().as_str(), serde_json::to_string(config)?])?;
+        .prepare_cached("INSERT INTO cells (experiment, position, kind, config, format) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            experiment,
+            position as i64,
+            config.kind().as_str(),
+            format::write("the configuration", config)?.0,
+            format::RECORD
+        ])?;
     Ok(())
 }
 
@@ -216,6 +269,21 @@ fn reorder(transaction: &Transaction<'_>, order: &[i64]) -> Result<()> {
 }
 
 fn cell_row(row: &Row<'_>) -> Result<CellRow> {
-    let config: String = row.get(2)?;
-    Ok(CellRow { id: row.get(0)?, experiment: row.get(1)?, config: serde_json::from_str(&config)? })
+    let (id, kind): (i64, String) = (row.get(0)?, row.get(2)?);
+    let config = match format::read_name(kind.clone()) {
+        Some(kind) => {
+            let (config, problem) =
+                format::read_config(kind, row.get(4)?, row.get_ref(3)?.as_str().unwrap_or_default());
+            if let Some(problem) = problem {
+                tracing::warn!(
+                    cell = id,
+                    problem,
+                    "fields of the cell's settings cannot be read and have their defaults"
+                );
+            }
+            config
+        }
+        None => CellConfig::Note(NoteConfig { text: format!("This cell cannot be read: its kind is {kind:?}.") }),
+    };
+    Ok(CellRow { id, experiment: row.get(1)?, config })
 }

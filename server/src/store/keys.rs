@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Durable, Result, Store, now_ms};
+use super::{Durable, Result, Store};
+use crate::clock::now_ms;
 
 /// A repeated request comes within seconds; a day is plenty.
 const KEPT_MS: i64 = 24 * 60 * 60 * 1000;

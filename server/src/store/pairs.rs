@@ -3,15 +3,28 @@
 use rusqlite::{Connection, Transaction, params};
 use spec::{GeneratedPair, PairSort, PairsPage, PairsQuery};
 
-use super::{Result, Store};
+use super::{Result, Store, StoreError, format};
 
 const MOST_ROWS: u32 = 200;
 const USUAL_ROWS: u32 = 50;
 
 impl Store {
-    /// All finished pairs of a run, by row of the corpus.
+    /// All finished pairs of a run, by row of the corpus. Refuses where one cannot be read.
     pub fn all_pairs(&self, run: i64) -> Result<Vec<GeneratedPair>> {
-        self.read(|connection| rows(connection, "SELECT pair FROM pairs WHERE run = ?1 ORDER BY row", params![run]))
+        let pairs = self.stored_pairs(run)?.into_iter();
+        pairs
+            .map(|pair| pair.map_err(|bad| StoreError::Unreadable { what: bad.name(run), problem: bad.problem }))
+            .collect()
+    }
+
+    /// Those of a run's finished pairs that can be read, by row of the corpus.
+    pub fn readable_pairs(&self, run: i64) -> Result<Vec<GeneratedPair>> {
+        Ok(self.stored_pairs(run)?.into_iter().flatten().collect())
+    }
+
+    fn stored_pairs(&self, run: i64) -> Result<Vec<StoredPair>> {
+        let query = "SELECT row, pair, format FROM pairs WHERE run = ?1 ORDER BY row";
+        self.read(|connection| rows(connection, query, params![run]))
     }
 
     pub fn pairs(&self, query: &PairsQuery) -> Result<PairsPage> {
@@ -36,20 +49,43 @@ impl Store {
             let total: i64 = connection
                 .prepare_cached(&format!("SELECT count(*) FROM pairs WHERE {condition}"))?
                 .query_row(params![query.run, tag, text], |row| row.get(0))?;
-            let page = format!("SELECT pair FROM pairs WHERE {condition} ORDER BY {order} LIMIT ?4 OFFSET ?5");
+            let page =
+                format!("SELECT row, pair, format FROM pairs WHERE {condition} ORDER BY {order} LIMIT ?4 OFFSET ?5");
             let pairs = rows(connection, &page, params![query.run, tag, text, limit, query.offset])?;
+            let pairs = pairs.into_iter().map(|pair| pair.unwrap_or_else(Unreadable::shown)).collect();
             Ok(PairsPage { total: total.unsigned_abs(), pairs })
         })
     }
 }
 
-fn rows(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<GeneratedPair>> {
+type StoredPair = Result<GeneratedPair, Unreadable>;
+
+struct Unreadable {
+    /// Row of the corpus.
+    index: u32,
+    problem: String,
+}
+
+impl Unreadable {
+    fn name(&self, run: i64) -> String {
+        format!("the pair of row {} of run {run}", self.index)
+    }
+
+    /// In its place in a table.
+    fn shown(self) -> GeneratedPair {
+        let response = format!("(This pair cannot be read: {}.)", self.problem);
+        GeneratedPair { index: self.index, response, ..GeneratedPair::default() }
+    }
+}
+
+fn rows(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<StoredPair>> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     let mut pairs = Vec::new();
     while let Some(row) = rows.next()? {
-        let pair: String = row.get(0)?;
-        pairs.push(serde_json::from_str(&pair)?);
+        let index = row.get(0)?;
+        let pair = format::read(row.get(2)?, row.get_ref(1)?.as_str().unwrap_or_default());
+        pairs.push(pair.map_err(|problem| Unreadable { index, problem }));
     }
     Ok(pairs)
 }
@@ -60,17 +96,19 @@ pub(super) fn insert(transaction: &Transaction<'_>, run: i64, pair: &GeneratedPa
     let tags = pair.scores.tags.iter().fold(" ".to_owned(), |tags, tag| tags + tag + " ");
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO pairs (run, row, pair, text, tags, rouge, copied, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO pairs (run, row, pair, text, tags, rouge, copied, words, format)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             run,
             pair.index,
-            serde_json::to_string(pair)?,
+            format::write("the pair", pair)?.0,
             text,
             tags,
             pair.scores.rouge_l,
             pair.scores.copied_run,
-            pair.scores.words
+            pair.scores.words,
+            format::RECORD
         ])?;
     Ok(())
 }

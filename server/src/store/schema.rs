@@ -85,8 +85,23 @@ CREATE TABLE keys (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Formats of records; deleted runs, whose folders may still be there; cells that are deleted but for a shared report.
+const SECOND: &str = "
+ALTER TABLE cells ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE cells ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE runs ADD COLUMN view_format INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE events ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE pairs ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE reports ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+
+CREATE TABLE deleted_runs (
+    run INTEGER PRIMARY KEY
+) STRICT;
+";
+
 fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(FIRST)])
+    Migrations::new(vec![M::up(FIRST), M::up(SECOND)])
 }
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {

@@ -1,27 +1,55 @@
 //! Frozen reports, and the links that open them. Of a link's token only the sha256 is kept.
 
 use rusqlite::{OptionalExtension, params};
-use spec::{Report, ShareLink};
+use spec::{KeptReport, Report, ShareLink};
 
-use super::experiments::found;
-use super::{Durable, Result, Store, StoreError, now_ms};
+use super::experiments::{delete_unshared, found};
+use super::{Durable, Result, Store, StoreError, format};
+use crate::clock::now_ms;
 
 impl Store {
     pub fn keep_report(&self, run: i64, report: &Report) -> Result<()> {
-        let report = serde_json::to_string(report)?;
+        let (report, _) = format::write("the report", report)?;
         self.write(Durable::PowerCut, |transaction| {
-            transaction
-                .execute("INSERT OR REPLACE INTO reports (run, report) VALUES (?1, ?2)", params![run, report])?;
+            // Replacing the row would delete its share links.
+            let keep = "INSERT INTO reports (run, report, format) VALUES (?1, ?2, ?3)
+                        ON CONFLICT (run) DO UPDATE SET report = excluded.report, format = excluded.format";
+            transaction.execute(keep, params![run, report, format::RECORD])?;
             Ok(())
         })
     }
 
+    pub fn has_report(&self, run: i64) -> Result<bool> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM reports WHERE run = ?1)")?;
+            Ok(statement.query_row([run], |row| row.get(0))?)
+        })
+    }
+
     pub fn report(&self, run: i64) -> Result<Report> {
-        let report: Option<String> = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT report FROM reports WHERE run = ?1")?;
-            Ok(statement.query_row([run], |row| row.get(0)).optional()?)
+        let stored: Option<(String, i64)> = self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT report, format FROM reports WHERE run = ?1")?;
+            Ok(statement.query_row([run], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
         })?;
-        Ok(serde_json::from_str(&report.ok_or(StoreError::NotFound { what: "report of run", id: run })?)?)
+        let (report, record) = stored.ok_or(StoreError::NotFound { what: "report of run", id: run })?;
+        format::read(record, &report)
+            .map_err(|problem| StoreError::Unreadable { what: format!("the report of run {run}"), problem })
+    }
+
+    /// Reports of deleted cells of the experiment: kept because somebody holds a link. Newest first.
+    pub fn kept_reports(&self, experiment: i64) -> Result<Vec<KeptReport>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT runs.id, coalesce(reports.report ->> '$.config.title', ''), count(*) FROM runs
+                 JOIN cells ON cells.id = runs.cell JOIN reports ON reports.run = runs.id
+                 JOIN shares ON shares.run = runs.id AND NOT shares.revoked
+                 WHERE runs.experiment = ?1 AND cells.deleted GROUP BY runs.id ORDER BY runs.id DESC",
+            )?;
+            let kept = statement.query_map([experiment], |row| {
+                Ok(KeptReport { run: row.get(0)?, title: row.get(1)?, links: row.get(2)? })
+            })?;
+            Ok(kept.collect::<rusqlite::Result<_>>()?)
+        })
     }
 
     pub fn add_share(&self, run: i64, token_sha256: &str) -> Result<ShareLink> {
@@ -47,9 +75,18 @@ impl Store {
         })
     }
 
-    pub fn revoke_share(&self, share: i64) -> Result<()> {
+    /// Where that was the last link to a report whose cell is deleted, the report goes too. Returns the ids of the
+    /// runs that are gone.
+    pub fn revoke_share(&self, share: i64) -> Result<Vec<i64>> {
         self.write(Durable::PowerCut, |transaction| {
-            found(transaction.execute("UPDATE shares SET revoked = 1 WHERE id = ?1", [share])?, "share link", share)
+            found(transaction.execute("UPDATE shares SET revoked = 1 WHERE id = ?1", [share])?, "share link", share)?;
+            let cell =
+                "SELECT cells.id FROM cells JOIN runs ON runs.cell = cells.id JOIN shares ON shares.run = runs.id
+                        WHERE shares.id = ?1 AND cells.deleted";
+            match transaction.query_row(cell, [share], |row| row.get(0)).optional()? {
+                Some(cell) => delete_unshared(transaction, cell),
+                None => Ok(Vec::new()),
+            }
         })
     }
 

@@ -7,7 +7,7 @@ use engine::data::{Pair, Prepared, Split};
 use spec::{CellOutput, DataConfig, DataOutput, PairText, RunEvent};
 
 use super::histogram::word_lengths;
-use super::{Ended, Result, Task, phase};
+use super::{Ended, Result, RunContext, Session, phase};
 use crate::adapter;
 
 pub const SEED: &str = "seed.jsonl";
@@ -17,10 +17,15 @@ pub const VALIDATION: &str = "validation.jsonl";
 /// Pairs shown as examples.
 const EXAMPLES: usize = 5;
 
-pub(super) fn execute(task: &Task<'_>, config: &DataConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
-    let file = task.resources.file(&config.file)?;
-    let prepared = prepare(&file, config, task.folder, emit);
-    let (output, _) = prepared.map_err(|error| task.resources.by_name(&config.file, error))?;
+pub(super) fn execute(
+    session: &Session,
+    context: &RunContext,
+    config: &DataConfig,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Ended> {
+    let file = session.resources.file(&config.file)?;
+    let prepared = prepare(&file, config, &context.folder, emit);
+    let (output, _) = prepared.map_err(|error| session.resources.by_name(&config.file, error))?;
     Ok(Ended::Done(CellOutput::Data(output)))
 }
 

@@ -15,7 +15,7 @@ use engine::score::{PairScores, ScoreInput, Tag};
 use engine::template::Template;
 use spec::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, RunEvent};
 
-use super::{Ended, Result, Task, model, parts, phase, progress};
+use super::{Ended, Result, RunContext, Session, model, parts, phase, progress};
 use crate::adapter;
 
 mod tokens;
@@ -27,15 +27,20 @@ pub const PAIRS: &str = "pairs.jsonl";
 /// Of the shuffled floor: always the same pairing, so that figures of two runs can be compared.
 const SHUFFLE_SEED: u64 = 1;
 
-pub(super) fn execute(task: &mut Task<'_>, config: &GenerateConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+pub(super) fn execute(
+    session: &mut Session,
+    context: &RunContext,
+    config: &GenerateConfig,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Ended> {
     adapter::generate_config(config)?;
     let started = Instant::now();
-    let (_, model_config, model_output) = parts!(task.inputs, Model);
-    let (train_input, train_config, _) = parts!(task.inputs, Train);
+    let (_, model_config, model_output) = parts!(&context.inputs, Model);
+    let (train_input, train_config, _) = parts!(&context.inputs, Train);
     phase(emit, "reading the responses");
-    let corpus = corpus(&task.resources.file(&config.file)?, config.limit);
-    let corpus = corpus.map_err(|error| task.resources.by_name(&config.file, error))?;
-    let base = model::load(task.bench, task.resources, task.control, &model_config.model, emit)?;
+    let corpus = corpus(&session.resources.file(&config.file)?, config.limit);
+    let corpus = corpus.map_err(|error| session.resources.by_name(&config.file, error))?;
+    let base = model::load(session, &context.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
     phase(emit, "reading the adapter");
     let lora = Adapter::load(&train_input.folder.join(super::train::ADAPTER), base).map_err(adapter::error)?;
@@ -45,12 +50,12 @@ pub(super) fn execute(task: &mut Task<'_>, config: &GenerateConfig, emit: &mut d
 
     let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_length, config };
     let mut pairs: Vec<GeneratedPair> =
-        task.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.len()).cloned().collect();
-    run(&job, &corpus, &mut pairs, &mut |_| {}, task.control, emit)?;
+        context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.len()).cloned().collect();
+    run(&job, &corpus, &mut pairs, &mut |_| {}, &context.control, emit)?;
 
     phase(emit, "scoring");
     pairs.sort_by_key(|pair| pair.index);
-    write_pairs(&task.folder.join(PAIRS), &pairs)?;
+    write_pairs(&context.folder.join(PAIRS), &pairs)?;
     Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
         pairs: pairs.len() as u64,
         seconds: started.elapsed().as_secs_f64(),

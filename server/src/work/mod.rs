@@ -3,7 +3,8 @@
 //! Knows nothing of the store, of HTTP or of queues: whoever calls keeps the run log. `State` and `Output`
 //! events are the caller's to write.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use engine::Control;
 use spec::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, RunView};
@@ -20,19 +21,24 @@ pub mod train;
 
 pub use bench::Bench;
 
-pub struct Task<'a> {
+/// One run to execute. Whoever queues runs makes it; the cells read it.
+pub struct RunContext {
     pub run: i64,
     /// Name of the experiment, for its report.
-    pub experiment: &'a str,
-    pub config: &'a CellConfig,
+    pub experiment: String,
+    pub config: CellConfig,
     /// This run's artifacts; exists.
-    pub folder: &'a Path,
-    pub inputs: &'a [Input],
-    pub resources: &'a Resources,
-    pub bench: &'a mut Bench,
-    /// Of an earlier, cut-off execution of this run: they are not written again.
-    pub done_pairs: &'a [GeneratedPair],
-    pub control: &'a Control,
+    pub folder: PathBuf,
+    pub inputs: Vec<Input>,
+    /// Finished by an earlier, interrupted execution of this run: they are not generated again.
+    pub done_pairs: Vec<GeneratedPair>,
+    pub control: Control,
+}
+
+/// What runs share: files and base models by id, and the model that was loaded last.
+pub struct Session {
+    pub resources: Arc<Resources>,
+    pub models: Bench,
 }
 
 /// A finished run of a cell that this one builds on.
@@ -55,13 +61,13 @@ pub enum Ended {
 
 pub type Result<T, E = AppError> = std::result::Result<T, E>;
 
-pub fn execute(task: &mut Task<'_>, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
-    let ended = match task.config {
-        CellConfig::Data(config) => data::execute(task, config, emit),
-        CellConfig::Model(config) => model::execute(task, config, emit),
-        CellConfig::Train(config) => train::execute(task, config, emit),
-        CellConfig::Generate(config) => generate::execute(task, config, emit),
-        CellConfig::Report(config) => report::execute(task, config, emit),
+pub fn execute(session: &mut Session, context: &RunContext, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+    let ended = match &context.config {
+        CellConfig::Data(config) => data::execute(session, context, config, emit),
+        CellConfig::Model(config) => model::execute(session, context, config, emit),
+        CellConfig::Train(config) => train::execute(session, context, config, emit),
+        CellConfig::Generate(config) => generate::execute(session, context, config, emit),
+        CellConfig::Report(config) => report::execute(session, context, config, emit),
         CellConfig::Note(_) => Err(AppError::invalid_setting("a note cannot be run", "Run the cells around it.")),
     };
     match ended {

@@ -2,28 +2,32 @@
 
 use spec::{CellOutput, ModelConfig, RunEvent};
 
-use super::{Bench, Ended, Result, Task, phase, progress};
+use super::{Ended, Result, RunContext, Session, phase, progress};
 use crate::adapter;
-use crate::resources::Resources;
 
-pub(super) fn execute(task: &mut Task<'_>, config: &ModelConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
-    let model = load(task.bench, task.resources, task.control, &config.model, emit)?;
+pub(super) fn execute(
+    session: &mut Session,
+    context: &RunContext,
+    config: &ModelConfig,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Ended> {
+    let model = load(session, &context.control, &config.model, emit)?;
     Ok(Ended::Done(CellOutput::Model(adapter::model_output(&config.model, model))))
 }
 
 /// The base model with this id, fetched and loaded where it is not here already.
-pub(super) fn load<'b>(
-    bench: &'b mut Bench,
-    resources: &Resources,
+pub(super) fn load<'s>(
+    session: &'s mut Session,
     control: &engine::Control,
     id: &str,
     emit: &mut dyn FnMut(RunEvent),
-) -> Result<&'b engine::model::BaseModel> {
+) -> Result<&'s engine::model::BaseModel> {
+    let Session { resources, models } = session;
     if !resources.has_model(id) {
         phase(emit, "fetching the base model");
     }
     let path = resources.model(id, control, &mut progress(emit))?;
-    bench.model(&path, emit)
+    models.model(&path, emit)
 }
 
 /// Refuses a base model whose files are no longer those that the model cell saw.

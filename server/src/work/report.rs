@@ -5,21 +5,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use spec::{AppError, CellOutput, Provenance, Report, ReportConfig, ReportOutput, RunEvent};
 
-use super::{Ended, Result, Task, parts, phase};
+use super::{Ended, Result, RunContext, Session, parts, phase};
 use crate::adapter;
 
 pub const REPORT: &str = "report.json";
 
-pub(super) fn execute(task: &mut Task<'_>, config: &ReportConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+pub(super) fn execute(
+    session: &mut Session,
+    context: &RunContext,
+    config: &ReportConfig,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Ended> {
     phase(emit, "freezing the report");
-    let (_, data_config, data) = parts!(task.inputs, Data);
-    let (_, _, model) = parts!(task.inputs, Model);
-    let (train_input, train_config, train) = parts!(task.inputs, Train);
-    let (generate_input, generate_config, generate) = parts!(task.inputs, Generate);
-    let corpus = task.resources.file(&generate_config.file)?;
+    let (_, data_config, data) = parts!(&context.inputs, Data);
+    let (_, _, model) = parts!(&context.inputs, Model);
+    let (train_input, train_config, train) = parts!(&context.inputs, Train);
+    let (generate_input, generate_config, generate) = parts!(&context.inputs, Generate);
+    let corpus = session.resources.file(&generate_config.file)?;
     let mut report = Report {
         created_ms: now_ms(),
-        experiment: task.experiment.to_owned(),
+        experiment: context.experiment.clone(),
         config: config.clone(),
         data: data.clone(),
         data_config: data_config.clone(),
@@ -34,7 +39,7 @@ pub(super) fn execute(task: &mut Task<'_>, config: &ReportConfig, emit: &mut dyn
         pairs: generate_input.pairs.clone(),
         provenance: Provenance {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            device: task.bench.device()?.description(),
+            device: session.models.device()?.description(),
             data_sha256: data.sha256.clone(),
             model_sha256: model.sha256.clone(),
             tokenizer_sha256: model.tokenizer_sha256.clone(),
@@ -47,7 +52,7 @@ pub(super) fn execute(task: &mut Task<'_>, config: &ReportConfig, emit: &mut dyn
     report.pairs.sort_by_key(|pair| pair.index);
     report.provenance.report_sha256 = report_sha256(&report)?;
     let text = serde_json::to_vec_pretty(&report).map_err(internal)?;
-    engine::artifact::write(&task.folder.join(REPORT), &text).map_err(adapter::error)?;
+    engine::artifact::write(&context.folder.join(REPORT), &text).map_err(adapter::error)?;
     Ok(Ended::Done(CellOutput::Report(ReportOutput { title: config.title.clone(), pairs: report.pairs.len() as u64 })))
 }
 

@@ -10,23 +10,28 @@ use engine::model::BaseModel;
 use engine::template::Template;
 use spec::{CellKind, CellOutput, RunEvent, TrainConfig, TrainOutput};
 
-use super::{Ended, Result, Task, data, model, parts, phase};
+use super::{Ended, Result, RunContext, Session, data, model, parts, phase};
 use crate::adapter;
 
 pub const ADAPTER: &str = "adapter";
 
-pub(super) fn execute(task: &mut Task<'_>, config: &TrainConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+pub(super) fn execute(
+    session: &mut Session,
+    context: &RunContext,
+    config: &TrainConfig,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Ended> {
     // Settings first: a refusal should not wait for a model to load.
     adapter::train_config(config)?;
     adapter::template(&config.template)?;
-    let data = super::input(task.inputs, CellKind::Data)?;
-    let (_, model_config, model_output) = parts!(task.inputs, Model);
+    let data = super::input(&context.inputs, CellKind::Data)?;
+    let (_, model_config, model_output) = parts!(&context.inputs, Model);
     phase(emit, "reading the pairs");
     let train = engine::data::read_pairs(&data.folder.join(data::TRAIN)).map_err(adapter::error)?;
     let validation = engine::data::read_pairs(&data.folder.join(data::VALIDATION)).map_err(adapter::error)?;
-    let base = model::load(task.bench, task.resources, task.control, &model_config.model, emit)?;
+    let base = model::load(session, &context.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
-    Ok(match run(base, &train, &validation, config, task.folder, task.control, emit)? {
+    Ok(match run(base, &train, &validation, config, &context.folder, &context.control, emit)? {
         Some(output) => Ended::Done(CellOutput::Train(output)),
         None => Ended::Stopped,
     })

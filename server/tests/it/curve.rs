@@ -41,6 +41,7 @@ async fn a_run_and_a_report_whose_steps_were_thinned_get_their_curve_back() {
 
     let database = Connection::open(data.path().join("backtranslate.sqlite")).unwrap();
     make_old(&database, "runs", "view", "id", train.run);
+    database.execute("UPDATE runs SET view_format = 1", []).unwrap();
     make_old(&database, "reports", "report", "run", report);
     drop(database);
 

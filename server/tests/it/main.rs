@@ -4,10 +4,15 @@
 
 mod access;
 mod curve;
+mod data_folder;
 mod end_to_end;
+mod faults;
+mod kept_reports;
 mod live;
 mod pages;
 mod runs;
 mod shares;
 mod support;
+mod unreadable;
 mod uploads;
+mod version_0_1_0;

@@ -360,3 +360,19 @@ async fn every_preset_is_whole() {
         wait_until_done(&service, experiment).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_texts_of_one_experiment_have_a_limit_together() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    let text = |length: usize| CellConfig::Note(NoteConfig { text: "x".repeat(length) });
+    let long = vec![text(250_000); 33];
+    let experiment = service.create_from("Long", &long).unwrap();
+    let notebook = service.notebook(experiment).await.unwrap();
+    let note = service.add_cell(experiment, CellKind::Note, 0).await.unwrap().cells[0].id;
+    let error = service.save_cell(note, text(250_000)).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooLarge);
+    assert!(error.message.contains("8388608"), "{}", error.message);
+    service.save_cell(notebook.cells[0].id, text(10)).await.unwrap();
+    service.save_cell(note, text(250_000)).await.unwrap();
+}

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use server::jobs::{Assignment, MakeExecutor};
-use server::work::Ended;
+use server::jobs::MakeExecutor;
+use server::work::{Ended, RunContext};
 use spec::*;
 
 pub type Emit<'a> = &'a mut dyn FnMut(RunEvent);
-pub type Work = Arc<dyn Fn(&Assignment, Emit<'_>) -> Result<Ended, AppError> + Send + Sync>;
+pub type Work = Arc<dyn Fn(&RunContext, Emit<'_>) -> Result<Ended, AppError> + Send + Sync>;
 
 pub fn executor(work: Work) -> MakeExecutor {
     Box::new(move || {
@@ -34,7 +34,7 @@ impl Gate {
     }
 
     /// False where the run was told to stop first.
-    pub fn wait(&self, assignment: &Assignment) -> bool {
+    pub fn wait(&self, assignment: &RunContext) -> bool {
         while !self.0.load(Ordering::SeqCst) {
             if assignment.control.asked().is_some() {
                 return false;
@@ -56,7 +56,7 @@ pub fn gated(kind: CellKind, gate: &Gate) -> Work {
     })
 }
 
-pub fn finish(assignment: &Assignment, emit: Emit<'_>) -> Ended {
+pub fn finish(assignment: &RunContext, emit: Emit<'_>) -> Ended {
     let kind = assignment.config.kind();
     emit(RunEvent::Phase { text: format!("working on the {} cell", kind.as_str()) });
     if kind == CellKind::Generate {
@@ -138,7 +138,7 @@ pub fn output(kind: CellKind) -> CellOutput {
     .expect("outputs as the wire has them")
 }
 
-fn report(assignment: &Assignment) -> serde_json::Value {
+fn report(assignment: &RunContext) -> serde_json::Value {
     let output = |kind: CellKind| serde_json::to_value(output(kind)).unwrap();
     let pairs: Vec<GeneratedPair> = assignment.inputs.iter().flat_map(|input| input.pairs.clone()).collect();
     json!({
