@@ -1,6 +1,7 @@
 //! The pages, the wire types, the server functions, and the port that a server implements.
 //!
 //! Compiles twice: to WebAssembly (`hydrate`) and natively (`ssr`). Knows nothing of burn, SQL or files.
+#![forbid(unsafe_code)]
 #![recursion_limit = "512"]
 
 pub mod api;

@@ -195,6 +195,10 @@ pub fn train_event(event: engine::train::TrainEvent) -> spec::RunEvent {
     use engine::train::TrainEvent;
     match event {
         TrainEvent::Phase(text) => spec::RunEvent::Phase { text: text.to_owned() },
+        TrainEvent::Warning(text) => {
+            tracing::warn!("{text}");
+            spec::RunEvent::Phase { text }
+        }
         TrainEvent::Integrity(integrity) => spec::RunEvent::Integrity { integrity: target_integrity(integrity) },
         TrainEvent::Resumed { step: 0 } => spec::RunEvent::Phase { text: "training".to_owned() },
         TrainEvent::Resumed { step } => spec::RunEvent::Phase { text: format!("training, going on after step {step}") },

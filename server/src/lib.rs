@@ -1,5 +1,6 @@
 //! The server's rooms: the store, the queue, the service, HTTP, and the command line.
 
+#![forbid(unsafe_code)]
 // The types of whole pages nest deeply.
 #![recursion_limit = "512"]
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests need no durable writes"))]

@@ -3,6 +3,7 @@
 //! Builds the page and the server, starts them, and runs every check. Knows the repository's layout and
 //! the tools around it; knows nothing of the product's code.
 #![expect(clippy::disallowed_methods, reason = "what this makes can be made again")]
+#![forbid(unsafe_code)]
 
 mod artifacts;
 mod bench;

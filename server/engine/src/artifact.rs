@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use spec::ErrorCode;
 
 use crate::file_kind::FileKind;
 use crate::{Error, Result, source};
@@ -78,8 +79,48 @@ pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     remove(&replaced)
 }
 
-/// Checks every file that the folder's manifest names; the sha256 of the manifest itself.
+/// Creates a folder and makes its name durable; one that exists already is left as it is.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => sync_folder(parent(path)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Gives a folder another name, durably; a folder that has this name is removed.
+pub(crate) fn rename_folder(path: &Path, new: &Path) -> Result<()> {
+    if new.exists() {
+        remove_folder(new)?;
+    }
+    fs::rename(path, new).map_err(Error::io(new))?;
+    sync_folder(parent(new))
+}
+
+/// Removes a folder artifact at once: a crash leaves all of it under its name, or none.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    let temporary = temporary_name(path)?;
+    fs::rename(path, &temporary).map_err(Error::io(path))?;
+    sync_folder(parent(path))?;
+    remove(&temporary)
+}
+
+/// Checks every file that the folder's manifest names; the sha256 of the manifest itself. Whatever differs is `corrupt`; only a folder
+/// without a manifest is not an artifact at all.
 pub fn verify_folder(path: &Path) -> Result<String> {
+    let found = check_manifest(path);
+    if !path.join(MANIFEST).exists() {
+        return found;
+    }
+    found.map_err(|error| match error.code() {
+        ErrorCode::NotFound | ErrorCode::MalformedFile => {
+            Error::Damaged { path: path.to_owned(), problem: error.to_string() }
+        }
+        _ => error,
+    })
+}
+
+fn check_manifest(path: &Path) -> Result<String> {
     let manifest_path = path.join(MANIFEST);
     let size_bytes = fs::metadata(&manifest_path).map_err(Error::io(&manifest_path))?.len();
     if size_bytes > MOST_MANIFEST_BYTES {
@@ -355,9 +396,9 @@ mod tests {
         fs::write(path.join("weights"), b"12345679").unwrap();
         assert!(matches!(verify_folder(&path), Err(Error::Corrupt { .. })));
         fs::write(path.join("weights"), b"1234").unwrap();
-        assert!(matches!(verify_folder(&path), Err(Error::Malformed { .. })));
+        assert_eq!(verify_folder(&path).unwrap_err().code(), ErrorCode::Corrupt);
         fs::remove_file(path.join("weights")).unwrap();
-        assert_eq!(verify_folder(&path).unwrap_err().code(), spec::ErrorCode::NotFound);
+        assert_eq!(verify_folder(&path).unwrap_err().code(), ErrorCode::Corrupt);
         fresh();
         verify_folder(&path).unwrap();
     }
@@ -368,8 +409,44 @@ mod tests {
         for name in ["../secret", "/etc/passwd", ""] {
             let manifest = serde_json::json!({ name: { "size_bytes": 0, "sha256": "" } });
             fs::write(folder.path().join(MANIFEST), manifest.to_string()).unwrap();
-            assert!(matches!(verify_folder(folder.path()), Err(Error::Malformed { .. })), "{name:?}");
+            assert_eq!(verify_folder(folder.path()).unwrap_err().code(), ErrorCode::Corrupt, "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_manifest_with_any_flipped_bit_is_corrupt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter");
+        write_folder(&path, |inside| write(&inside.join("weights"), b"12345678")).unwrap();
+        let manifest = fs::read(path.join(MANIFEST)).unwrap();
+        for place in 0..manifest.len() {
+            let mut flipped = manifest.clone();
+            flipped[place] ^= 1;
+            fs::write(path.join(MANIFEST), &flipped).unwrap();
+            match verify_folder(&path) {
+                Err(error) => assert_eq!(error.code(), ErrorCode::Corrupt, "byte {place}: {error}"),
+                // White space that is another kind of white space, or the case of a hexadecimal digit is no change of meaning.
+                Ok(sha256) => assert_ne!(sha256, super::sha256(&manifest), "byte {place}"),
+            }
+        }
+        fs::remove_file(path.join(MANIFEST)).unwrap();
+        assert_eq!(verify_folder(&path).unwrap_err().code(), ErrorCode::NotFound, "no manifest: no artifact");
+    }
+
+    #[test]
+    fn a_created_folder_may_exist_and_is_renamed_and_removed_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoints");
+        create_folder(&path).unwrap();
+        fs::write(path.join("a"), b"1").unwrap();
+        create_folder(&path).unwrap();
+        assert_eq!(names(&path), ["a"]);
+        let other = folder.path().join("damaged");
+        create_folder(&other).unwrap();
+        rename_folder(&path, &other).unwrap();
+        assert_eq!((names(folder.path()), names(&other)), (vec!["damaged".to_owned()], vec!["a".to_owned()]));
+        remove_folder(&other).unwrap();
+        assert!(names(folder.path()).is_empty());
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! How the outside stops work inside: a flag that long loops look at between small steps.
+//! Stopping from outside: a flag that long loops check between small steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::{Error, Result};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Save what is needed to go on exactly here, then stop.
+    /// Save what an exact resume needs, then stop.
     Save,
-    /// Stop; only what is saved already stays.
+    /// Stop; only what is saved already is kept.
     Discard,
 }
 
@@ -23,6 +25,11 @@ impl Control {
         };
         // Discard wins over Save, whichever came first.
         self.0.fetch_max(code, Ordering::Relaxed);
+    }
+
+    /// [`Error::Stopped`] once a stop was asked for.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.asked().map_or(Ok(()), |_| Err(Error::Stopped))
     }
 
     pub fn asked(&self) -> Option<Stop> {

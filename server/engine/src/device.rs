@@ -1,8 +1,8 @@
-//! Devices by name (`flex`, `cuda:0`, `vulkan:0`), probed before use. `flex:composed` is flex without the fused kernels, to
-//! compare with.
+//! Devices by name (`flex`, `cuda:0`, `vulkan:0`), probed before use. `flex:composed` is flex without the fused
+//! kernels, for comparison.
 //!
-//! The name is chosen once, at start; nothing asks burn for a default device, which would prefer a GPU by
-//! compiled feature rather than by what is in the machine.
+//! Nothing asks burn for a default device, which would prefer a GPU by compiled feature rather than by what the machine
+//! has.
 
 use burn::tensor::Tensor;
 
@@ -10,24 +10,33 @@ use crate::{Error, Result};
 
 const COMPOSED: &str = "flex:composed";
 
-/// An opened device that has shown that it computes.
+/// How a device computes the operations of `model::ops`. A property of the device value: two open devices do not affect
+/// each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// By the fused CPU kernels.
+    Fused,
+    /// By compositions of burn's tensor operations.
+    Composed,
+}
+
+/// An opened device that has passed a test computation.
 #[derive(Clone, Debug)]
 pub struct Device {
     spec: String,
     pub(crate) inner: burn::tensor::Device,
+    pub(crate) kernels: Kernels,
 }
 
 impl Device {
-    /// Opens a device and runs one small product on it, so that what does not work fails here.
+    /// Opens a device and multiplies two small matrices on it, so that a device that does not work fails here.
     pub fn open(spec: &str) -> Result<Self> {
         let (kind, index) = if spec == COMPOSED { ("flex", "0") } else { spec.split_once(':').unwrap_or((spec, "0")) };
         let index: usize =
-            index.parse().map_err(|_| refuse(spec, "the part behind ':' must be a number, as in cuda:0".to_owned()))?;
-        let device = Self { spec: spec.to_owned(), inner: open(spec, kind, index)? };
+            index.parse().map_err(|_| refuse(spec, "the part after ':' must be a number, as in cuda:0".to_owned()))?;
+        let kernels = if kind == "flex" && spec != COMPOSED { Kernels::Fused } else { Kernels::Composed };
+        let device = Self { spec: spec.to_owned(), inner: open(spec, kind, index)?, kernels };
         device.probe()?;
-        if kind == "flex" {
-            crate::model::ops::use_fused(spec != COMPOSED);
-        }
         Ok(device)
     }
 
@@ -38,7 +47,10 @@ impl Device {
     /// For people: "CPU, 2 threads, burn flex, fused kernels".
     pub fn description(&self) -> String {
         if self.is_cpu() {
-            let how = if self.spec == COMPOSED { "without fused kernels" } else { "fused kernels" };
+            let how = match self.kernels {
+                Kernels::Fused => "fused kernels",
+                Kernels::Composed => "without fused kernels",
+            };
             format!("CPU, {} threads, burn flex, {how}", rayon::current_num_threads())
         } else {
             format!("{} (burn)", self.spec)
@@ -46,11 +58,11 @@ impl Device {
     }
 
     pub fn is_cpu(&self) -> bool {
-        self.spec == "flex" || self.spec == COMPOSED
+        self.spec.starts_with("flex")
     }
 
     fn probe(&self) -> Result<()> {
-        // A driver that is absent panics inside burn; here that is an answer, not a crash.
+        // burn panics if a driver is missing: treat it as "device unavailable".
         let inner = self.inner.clone();
         let product = std::panic::catch_unwind(move || {
             let a = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &inner);
@@ -58,8 +70,8 @@ impl Device {
         });
         match product {
             Ok(Ok(values)) if values == [7.0, 10.0, 15.0, 22.0] => Ok(()),
-            Ok(_) => Err(refuse(&self.spec, "a 2x2 product came out wrong".to_owned())),
-            Err(_) => Err(refuse(&self.spec, "it does not answer; is its driver installed?".to_owned())),
+            Ok(_) => Err(refuse(&self.spec, "a 2x2 matrix product is wrong".to_owned())),
+            Err(_) => Err(refuse(&self.spec, "it is unavailable; is its driver installed?".to_owned())),
         }
     }
 }
@@ -100,5 +112,19 @@ mod tests {
             assert!(error.to_string().contains("--features cuda"), "{error}");
         }
         assert!(Device::open("flex:x").is_err());
+    }
+
+    #[test]
+    fn opening_a_device_does_not_change_another_open_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+        let load = |device: &Device| crate::model::BaseModel::load(&path, device, &mut |_, _| {}).unwrap();
+        // Only the fused kernels have int8.
+        let is_fused = |model: &crate::model::BaseModel| model.score_int8(&[vec![5, 6, 7]]).unwrap().is_some();
+        let fused = load(&Device::open("flex").unwrap());
+        let composed = load(&Device::open("flex:composed").unwrap());
+        assert!(is_fused(&fused) && !is_fused(&composed));
+        Device::open("flex").unwrap();
+        assert!(is_fused(&fused) && !is_fused(&composed));
+        assert!(composed.device.description().contains("without fused kernels"));
     }
 }

@@ -26,8 +26,12 @@ pub enum Error {
     /// A file whose bytes are not those that were saved.
     #[error("{}: its sha256 is {found}, but {expected} was recorded when it was saved", path.display())]
     Corrupt { path: PathBuf, expected: String, found: String },
-    #[error("{what} is not finite at step {step}: {detail}")]
-    NonFinite { what: &'static str, step: u32, detail: String },
+    /// A saved artifact that is not what its manifest describes.
+    #[error("{} is damaged: {problem}", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    /// NaN or infinity, where a number was computed: "the loss at step 5".
+    #[error("{what} is not finite: {detail}")]
+    NonFinite { what: String, detail: String },
     /// A batch that does not fit, in bytes, found before the first step. `available` is None if the allocator refused.
     #[error("the largest batch, of {tokens} tokens, needs {:.1} GiB of memory{}", gib(*needed), free(*available))]
     Memory { tokens: usize, needed: u64, available: Option<u64> },
@@ -66,7 +70,7 @@ impl Error {
             Self::Unsupported { .. } => ErrorCode::Unsupported,
             Self::Invalid { .. } => ErrorCode::InvalidSetting,
             Self::TemplateLock { .. } => ErrorCode::TemplateLock,
-            Self::Corrupt { .. } => ErrorCode::Corrupt,
+            Self::Corrupt { .. } | Self::Damaged { .. } => ErrorCode::Corrupt,
             Self::NonFinite { .. } => ErrorCode::NonFinite,
             Self::Memory { .. } => ErrorCode::Memory,
             Self::Empty(_) => ErrorCode::Empty,
@@ -92,7 +96,9 @@ impl Error {
             Self::TemplateLock { .. } => {
                 "Use the template, tokenizer and base model that the adapter was trained with, or train again."
             }
-            Self::Corrupt { .. } => "The file was damaged or changed after it was saved: restore it or make it again.",
+            Self::Corrupt { .. } | Self::Damaged { .. } => {
+                "The file was damaged or changed after it was saved: restore it or make it again."
+            }
             Self::NonFinite { .. } => {
                 "Lower the learning rate or turn gradient clipping on; the last checkpoint before this step is intact. \
                  If it happens without training, the weights of the model hold NaN or infinity."

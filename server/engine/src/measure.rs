@@ -1,11 +1,12 @@
-//! What the machine gives: the rate of matrix products, and each operation of a training step alone, at the
-//! step's sizes. For benchmarks; nothing of a run depends on it.
+//! The machine's rate of matrix products, and each operation of a training step alone, at the step's sizes. For
+//! benchmarks only.
 
 use std::time::Instant;
 
-use burn::tensor::{Device as Backend, Distribution, Tensor};
+use burn::tensor::{Distribution, Tensor};
 use serde::Serialize;
 
+use crate::control::Control;
 use crate::device::Device;
 use crate::model::LlamaConfig;
 use crate::model::ops::{
@@ -20,7 +21,7 @@ pub struct Timing {
     pub milliseconds: f64,
     /// How often a training step calls it.
     pub calls: usize,
-    /// Multiplications and additions of one call, in 10^9; 0 where memory is what it takes.
+    /// Floating-point operations of one call, in 10^9; 0 where memory bandwidth is the limit.
     pub gflop: f64,
 }
 
@@ -30,23 +31,24 @@ impl Timing {
     }
 }
 
-/// The rate of large products of f32 matrices on all threads in 10^9 operations a second: the best of several at the
-/// model's shapes, which is what a training step is held against.
+/// The rate of large f32 GEMMs on all threads in GFLOP/s: the best of several at the model's shapes. A training step is
+/// compared with it.
 pub fn gemm_peak(device: &Device, config: &LlamaConfig, tokens: usize) -> f64 {
     let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
     let shapes = [(hidden, ffn), (ffn, hidden), (hidden, hidden), (2048, 2048)];
     let rate = |(input, out): (usize, usize)| {
-        let (x, weight) = (random([tokens, input], &device.inner), random([out, input], &device.inner));
-        let fastest = (0..7).map(|_| once(|| linear(x.clone(), &weight, None))).fold(f64::MAX, f64::min);
+        let (x, weight) = (random([tokens, input], device), random([out, input], device));
+        let fastest =
+            (0..7).map(|_| once(|| linear(device.kernels, x.clone(), &weight, None))).fold(f64::MAX, f64::min);
         2e-9 * (tokens * input * out) as f64 / fastest
     };
     shapes.map(rate).into_iter().fold(0.0, f64::max)
 }
 
-/// Every operation of a training step on sequences of these lengths with LoRAs of rank 16 on q and v and loss at every position.
-/// Only those whose name holds `only`.
+/// Every operation of a training step on sequences of these lengths with LoRAs of rank 16 on q and v and loss at every
+/// position. Only those whose name contains `only`.
 pub fn operations(device: &Device, config: &LlamaConfig, lengths: &[usize], times: usize, only: &str) -> Vec<Timing> {
-    let device = &device.inner;
+    let kernels = device.kernels;
     let (hidden, ffn, layers) = (config.hidden_size, config.intermediate_size, config.num_hidden_layers);
     let (q_width, kv_width) =
         (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
@@ -74,8 +76,8 @@ pub fn operations(device: &Device, config: &LlamaConfig, lengths: &[usize], time
     ] {
         let weight = random([out, input], device);
         let (input_x, output_dy) = (matrix(input), matrix(out));
-        time(name, calls, gflop(input, out), &mut || linear(input_x.clone(), &weight, None));
-        time(back_name, calls, gflop(input, out), &mut || linear_backward(output_dy.clone(), &weight, None));
+        time(name, calls, gflop(input, out), &mut || linear(kernels, input_x.clone(), &weight, None));
+        time(back_name, calls, gflop(input, out), &mut || linear_backward(kernels, output_dy.clone(), &weight, None));
     }
     let segments =
         Segments::new(lengths, config.num_attention_heads, config.num_key_value_heads, config.head_dim, device);
@@ -88,22 +90,24 @@ pub fn operations(device: &Device, config: &LlamaConfig, lengths: &[usize], time
         let [dq, _, _] = attention_backward([&q, &k, &v, &context, &q], &segments);
         dq
     });
-    let norm = Tensor::<1>::ones([hidden], device);
-    time("RMSNorm", 4 * layers + 1, 0.0, &mut || rms_norm(x.clone(), &norm, 1e-5));
+    let norm = Tensor::<1>::ones([hidden], &device.inner);
+    time("RMSNorm", 4 * layers + 1, 0.0, &mut || rms_norm(kernels, x.clone(), &norm, 1e-5));
     time("RMSNorm, backward", 2 * layers + 1, 0.0, &mut || {
-        rms_norm_backward(x.clone(), &norm, 1e-5, y.clone(), x.clone())
+        rms_norm_backward(kernels, x.clone(), &norm, 1e-5, y.clone(), x.clone())
     });
     let positions: Vec<usize> = lengths.iter().flat_map(|&length| 0..length).collect();
     let rope = Rope::new(&positions, config.head_dim, config.rope_theta, device);
     time("RoPE on q", 2 * layers, 0.0, &mut || rope.rotate(q.clone()));
     time("RoPE on k", 2 * layers, 0.0, &mut || rope.rotate(k.clone()));
-    time("SwiGLU", layers, 0.0, &mut || swiglu(wide.clone(), wider.clone()));
-    time("SwiGLU, backward", layers, 0.0, &mut || swiglu_backward(wide.clone(), wider.clone(), wide.clone()).0);
+    time("SwiGLU", layers, 0.0, &mut || swiglu(kernels, wide.clone(), wider.clone()));
+    time("SwiGLU, backward", layers, 0.0, &mut || {
+        swiglu_backward(kernels, wide.clone(), wider.clone(), wide.clone()).0
+    });
     for (name, back_name, out) in
         [("LoRA on q", "LoRA on q, backward", q_width), ("LoRA on v", "LoRA on v, backward", kv_width)]
     {
         let factors = Factors { a: random([16, hidden], device), b: random([out, 16], device) };
-        let lora = Lora { factors: &factors, scale: 2.0, dropout: Dropout { rate: 0.1, seed: 1 } };
+        let lora = Lora { kernels, factors: &factors, scale: 2.0, dropout: Dropout { rate: 0.1, seed: 1 } };
         let dy = matrix(out);
         time(name, layers, gflop(hidden + out, 16), &mut || lora.add(dy.clone(), x.clone()));
         time(back_name, layers, 2.0 * gflop(hidden + out, 16), &mut || {
@@ -113,16 +117,16 @@ pub fn operations(device: &Device, config: &LlamaConfig, lengths: &[usize], time
     let head = random([config.vocab_size, hidden], device);
     let targets: Vec<u32> = (0..tokens as u32).map(|row| row * 31 % config.vocab_size as u32).collect();
     time("head and cross-entropy", 1, 2.0 * gflop(hidden, config.vocab_size), &mut || {
-        head_loss(&x, &head, &targets, 1.0).gradient
+        head_loss(kernels, &x, &head, &targets, 1.0, &Control::default()).expect("nothing stops it").gradient
     });
     found
 }
 
-fn random(shape: [usize; 2], device: &Backend) -> Tensor<2> {
-    Tensor::random(shape, Distribution::Uniform(-0.1, 0.1), device)
+fn random(shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::random(shape, Distribution::Uniform(-0.1, 0.1), &device.inner)
 }
 
-/// Seconds of one call. What it gives is made ready before the clock stops, also on devices that work ahead.
+/// Seconds of one call, the result included: a value is read back, since some devices compute asynchronously.
 fn once(mut work: impl FnMut() -> Tensor<2>) -> f64 {
     let started = Instant::now();
     let made = work();

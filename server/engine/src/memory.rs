@@ -1,9 +1,8 @@
-//! The allocator that a program around the engine should run on: one that keeps the pages of freed tensors for the next ones. The
-//! system's gives buffers of this size back at once, and some 7 % of a training step went into getting
-//! them anew, page by page.
+//! The allocator for a program around the engine, which retains the pages of freed tensors for the next ones. The
+//! system's allocator returns buffers of this size at once, and some 7 % of a training step was spent on page faults.
 //!
 //! A program opts in: `#[global_allocator] static ALLOCATOR: engine::memory::Allocator = engine::memory::ALLOCATOR;`
-//! and [`keep_pages`] first thing in `main`.
+//! and [`retain_pages`] first thing in `main`.
 
 use std::mem::MaybeUninit;
 
@@ -14,30 +13,31 @@ pub use ::mimalloc::MiMalloc as Allocator;
 
 pub const ALLOCATOR: Allocator = Allocator;
 
-/// mimalloc's `mi_option_purge_delay`, whose number the bindings leave out: its place in `mi_option_e` of mimalloc.h.
+/// mimalloc's `mi_option_purge_delay`, which the bindings lack: its index in `mi_option_e` of mimalloc.h.
 const PURGE_DELAY: i32 = 15;
-/// Longer than the memory of one step's forward pass waits for the next: minutes on a slow machine.
-const KEEP_MS: i64 = 300_000;
+/// Longer than one training step: minutes on a slow machine.
+const RETAIN_MS: i64 = 300_000;
 
-/// Freed pages stay for minutes instead of a second.
+/// Retains freed pages for minutes instead of a second.
 #[expect(unsafe_code, reason = "the allocator's settings are behind C functions")]
-pub fn keep_pages() {
-    // SAFETY: called before other threads are started, which is all that mi_option_set asks for.
-    unsafe { mimalloc::mi_option_set(PURGE_DELAY, KEEP_MS) };
+pub fn retain_pages() {
+    // SAFETY: called before other threads are started, as mi_option_set requires.
+    unsafe { mimalloc::mi_option_set(PURGE_DELAY, RETAIN_MS) };
 }
 
-/// Gives kept pages back to the system: when a long work is over.
+/// Returns retained pages to the system, after a run.
 #[expect(unsafe_code, reason = "the allocator's settings are behind C functions")]
-pub fn give_back() {
-    // SAFETY: may be called at any time from any thread.
+pub fn release_memory() {
+    // SAFETY: mi_collect may be called at any time from any thread.
     unsafe { mimalloc::mi_collect(true) };
 }
 
-/// Takes blocks of these sizes in bytes all at once, writes to each of their pages, and frees them: tensors of these sizes then find
-/// pages that the system has cleared already. Else what the system says that it has, or None where it was the allocator that refused.
+/// Allocates blocks of these sizes in bytes, writes to each of their pages, and frees them: tensors of these sizes then
+/// reuse mapped pages. Returns Err(available bytes) if there is too little memory, or Err(None) if the allocation
+/// itself failed.
 pub(crate) fn reserve(sizes: &[usize]) -> Result<(), Option<u64>> {
     const PAGE: usize = 4096;
-    // Linux gives what it does not have, and kills whoever uses it; so it is asked first.
+    // Linux overcommits, and kills the process that uses what it does not have; so it is asked first.
     let (needed, available) = (sizes.iter().map(|&size| size as u64).sum::<u64>(), available_bytes());
     if available.is_some_and(|available| available < needed) {
         return Err(available);
@@ -48,35 +48,35 @@ pub(crate) fn reserve(sizes: &[usize]) -> Result<(), Option<u64>> {
     };
     let mut blocks = sizes.iter().map(block).collect::<Result<Vec<_>, _>>().map_err(|_| None)?;
     blocks.par_iter_mut().for_each(|block| {
-        let room = block.spare_capacity_mut();
-        room.iter_mut().step_by(PAGE).for_each(|byte| *byte = MaybeUninit::new(0));
-        std::hint::black_box(room);
+        let bytes = block.spare_capacity_mut();
+        bytes.iter_mut().step_by(PAGE).for_each(|byte| *byte = MaybeUninit::new(0));
+        std::hint::black_box(bytes);
     });
     Ok(())
 }
 
-/// Memory of the whole machine. Linux says it in /proc; elsewhere 0.
+/// Memory of the whole machine, from /proc; 0 on other systems than Linux.
 pub fn total_bytes() -> u64 {
-    of_machine(&["MemTotal:"]).unwrap_or(0)
+    machine_memory(&["MemTotal:"]).unwrap_or(0)
 }
 
-/// What may still be taken without another process giving something up, with swap. Linux estimates it in /proc, of the whole machine
-/// even where a container may take less; elsewhere None.
+/// Available memory and free swap of the whole machine, from /proc; a container's limit is not considered. None on
+/// other systems than Linux.
 fn available_bytes() -> Option<u64> {
-    of_machine(&["MemAvailable:", "SwapFree:"])
+    machine_memory(&["MemAvailable:", "SwapFree:"])
 }
 
-fn of_machine(what: &[&str]) -> Option<u64> {
+fn machine_memory(what: &[&str]) -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     what.iter().map(|what| kilobytes(&info, what)).sum()
 }
 
-/// The process's largest resident memory so far. Linux says it in /proc; elsewhere 0.
+/// The process's peak resident memory, from /proc; 0 on other systems than Linux.
 pub fn peak_bytes() -> u64 {
     resident("VmHWM:")
 }
 
-/// The process's resident memory now. Linux says it in /proc; elsewhere 0.
+/// The process's resident memory, from /proc; 0 on other systems than Linux.
 pub fn resident_bytes() -> u64 {
     resident("VmRSS:")
 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_is_reserved_and_what_there_is_not_is_refused() {
+    fn available_memory_is_reserved_and_more_is_refused() {
         assert_eq!(reserve(&[]), Ok(()));
         assert_eq!(reserve(&[1, 5000, 1 << 20]), Ok(()));
         assert_eq!(

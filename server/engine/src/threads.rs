@@ -1,15 +1,25 @@
-//! The threads that compute: rayon's, with the one that asks among them.
+//! The rayon pool that all kernels run on, and the one thread that computes as part of it.
 
-/// Makes this thread one of the pool's. A thread outside the pool hands each product over and waits, which for the small ones
-/// of decoding takes longer than they do. For the one thread of a program that trains and generates, before the engine is
-/// first used; later calls change nothing.
-pub fn compute_here() {
+/// Makes this thread a thread of rayon's global pool. A thread outside the pool hands each kernel over and waits for
+/// it; inside, it starts the kernel itself and works along. Measured, training and generation are as fast either way,
+/// but for decoding single rows the handover of many small kernels shows.
+///
+/// Must come before anything else in the process uses rayon, opening a device included: whoever is first builds the
+/// pool. Returns an error if the pool was built without this thread; everything still works.
+pub fn join_rayon_pool() -> Result<(), rayon::ThreadPoolBuildError> {
+    if in_rayon_pool() {
+        return Ok(());
+    }
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     // rayon's own variable, which a number given here would overrule.
     let asked =
         std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).filter(|&threads| threads > 0);
-    // With one thread in all, this one, work that another thread hands to the pool would wait for as long as this one waits for a run.
+    // At least two: with this thread alone, rayon calls from any other thread would wait until this one is idle.
     let threads = asked.unwrap_or_else(cores).max(2);
-    // An error says that the pool stands already, with other threads: slower, and nothing else.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
+    rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global()
+}
+
+/// Whether this thread is one of rayon's.
+pub fn in_rayon_pool() -> bool {
+    rayon::current_thread_index().is_some()
 }

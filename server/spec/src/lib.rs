@@ -4,6 +4,8 @@
 //! Depends on serde only and compiles to WebAssembly. Knows nothing of burn, SQL or HTTP. Whole numbers are `u32`, `i64` or `u64` (never `usize`),
 //! times are milliseconds since the Unix epoch, fractions are 0..=1.
 
+#![forbid(unsafe_code)]
+
 mod config;
 mod curve;
 mod error;

@@ -8,6 +8,7 @@
 //! their numbers, and never while a run is computed. The service's lock on commands is taken before it, those of
 //! the store after it.
 
+mod compute;
 mod folders;
 mod worker;
 
@@ -23,6 +24,7 @@ use crate::clock::now_ms;
 use crate::store::{Key, NewRun, RunRow, Store, StoreError};
 use crate::work::{Ended, RunContext};
 
+pub use compute::{ComputeThread, join_rayon_pool};
 pub use folders::RunFolders;
 
 /// Events that a viewer may be behind before it gets a snapshot instead.
@@ -80,8 +82,14 @@ struct Active {
 }
 
 impl Jobs {
-    /// Marks what an earlier process left under way as interrupted, then starts the thread that computes.
-    pub fn open(store: Arc<Store>, folders: RunFolders, limit: u32, make: MakeExecutor) -> Result<Arc<Self>, AppError> {
+    /// Marks what an earlier process left under way as interrupted, then lets the thread that computes take runs.
+    pub fn open(
+        store: Arc<Store>,
+        folders: RunFolders,
+        limit: u32,
+        compute: ComputeThread,
+        make: MakeExecutor,
+    ) -> Result<Arc<Self>, AppError> {
         let jobs = Arc::new(Self {
             store,
             folders,
@@ -97,14 +105,7 @@ impl Jobs {
             jobs.interrupt(&mut state, row.id);
         }
         let worker = Arc::clone(&jobs);
-        std::thread::Builder::new().name("compute".to_owned()).spawn(move || worker::work(&worker, make)).map_err(
-            |error| {
-                AppError::internal(
-                    format!("The thread that computes could not be started: {error}."),
-                    "Free some memory.",
-                )
-            },
-        )?;
+        compute.run(move || worker::work(&worker, make))?;
         Ok(jobs)
     }
 

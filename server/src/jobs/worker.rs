@@ -29,7 +29,6 @@ impl From<AppError> for Ending {
 }
 
 pub fn work(jobs: &Jobs, mut make: MakeExecutor) {
-    engine::threads::compute_here();
     let mut executor: Option<Executor> = None;
     while let Some((run, control)) = jobs.take_next() {
         let performed = catch_unwind(AssertUnwindSafe(|| {
@@ -43,7 +42,7 @@ pub fn work(jobs: &Jobs, mut make: MakeExecutor) {
             ))
         });
         jobs.finish(run, ending);
-        engine::memory::give_back();
+        engine::memory::release_memory();
     }
 }
 
@@ -65,7 +64,7 @@ impl Jobs {
             if waited.timed_out() {
                 drop(state);
                 self.store.store_ends();
-                engine::memory::give_back();
+                engine::memory::release_memory();
                 state = self.state();
             }
         }
@@ -75,7 +74,8 @@ impl Jobs {
         let context = self.context(run, control)?;
         let begun = RunEvent::State { state: RunState::Running, error: None };
         self.append(&mut self.state(), run, begun).map_err(AppError::from)?;
-        tracing::info!(run, kind = context.config.kind().as_str(), "run begins");
+        let (kind, in_pool) = (context.config.kind().as_str(), engine::threads::in_rayon_pool());
+        tracing::info!(run, kind, in_pool, "run begins");
 
         let mut unlogged = None;
         let ended = executor(&context, &mut |event| {

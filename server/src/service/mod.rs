@@ -21,7 +21,7 @@ use engine::device::Device;
 use spec::{AppError, CellConfig, LoggedEvent, Preset, RunView};
 use tokio::sync::broadcast;
 
-use crate::jobs::{Jobs, MakeExecutor, RunFolders};
+use crate::jobs::{ComputeThread, Jobs, MakeExecutor, RunFolders};
 use crate::resources::Resources;
 use crate::settings::Settings;
 use crate::store::{Key, Store};
@@ -56,10 +56,11 @@ struct Core {
 impl Service {
     /// Opens the data folder and the device, marks runs that were cut off, and starts the thread that computes.
     pub fn open(settings: Settings) -> Result<Arc<Self>, AppError> {
+        let compute = ComputeThread::start()?;
         let device = Device::open(&settings.device).map_err(crate::adapter::error)?;
         let description = device.description();
         let spec = settings.device.clone();
-        Self::open_with(settings, description, |resources| {
+        Self::open_on(compute, settings, description, |resources| {
             Box::new(move || {
                 let mut session = Session { resources: Arc::clone(&resources), models: Bench::new(spec.clone()) };
                 Box::new(move |context, emit| work::execute(&mut session, context, emit))
@@ -73,6 +74,15 @@ impl Service {
         device_description: String,
         executor: impl FnOnce(Arc<Resources>) -> MakeExecutor,
     ) -> Result<Arc<Self>, AppError> {
+        Self::open_on(ComputeThread::start()?, settings, device_description, executor)
+    }
+
+    fn open_on(
+        compute: ComputeThread,
+        settings: Settings,
+        device_description: String,
+        executor: impl FnOnce(Arc<Resources>) -> MakeExecutor,
+    ) -> Result<Arc<Self>, AppError> {
         let data = &settings.data;
         create_private(data).map_err(|error| unusable(data, &error.to_string()))?;
         let lock = lock(data)?;
@@ -80,8 +90,8 @@ impl Service {
         let store = Arc::new(open_store(&data.join("backtranslate.sqlite"), &folders)?);
         clean(&store, &folders)?;
         let resources = Arc::new(Resources::open(data)?);
-        let jobs =
-            Jobs::open(Arc::clone(&store), folders.clone(), settings.queue_limit, executor(Arc::clone(&resources)))?;
+        let make = executor(Arc::clone(&resources));
+        let jobs = Jobs::open(Arc::clone(&store), folders.clone(), settings.queue_limit, compute, make)?;
         if !store.ever_had_experiments()? {
             let key = Key { command: "first", key: "" };
             store.create_experiment(presets::QUICK_START_NAME, &presets::cells(Preset::QuickStart), key)?;

@@ -40,7 +40,7 @@ impl Bench {
     /// Opened and probed at first use, on the thread that computes.
     pub fn device(&mut self) -> Result<&Device> {
         if self.device.is_none() {
-            engine::threads::compute_here();
+            crate::jobs::join_rayon_pool();
             self.device = Some(Device::open(&self.spec).map_err(adapter::error)?);
         }
         Ok(self.device.as_ref().expect("it was opened just above"))

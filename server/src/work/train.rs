@@ -56,6 +56,7 @@ pub fn run(
         validation,
         config: &engine_config,
         folder,
+        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: None,
     };
     let outcome =

@@ -133,6 +133,19 @@ fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
 }
 
 #[test]
+fn runs_of_the_service_are_computed_by_a_thread_of_rayons_pool() {
+    let folder = Folder::new();
+    let file = experiment(&folder);
+    let mut command = crate::support::command();
+    command.env("RUST_LOG", "info").env("NO_COLOR", "1");
+    let output = command.args(["--json", "run", &file, "--data", &folder.path("data")]).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    let begun: Vec<&str> = log.lines().filter(|line| line.contains("run begins")).collect();
+    assert!(begun.len() == 5 && begun.iter().all(|line| line.contains("in_pool=true")), "{log}");
+    assert!(!log.contains("not in rayon's pool"), "{log}");
+}
+
+#[test]
 fn an_experiment_file_that_says_nonsense_is_refused_with_its_place() {
     let folder = Folder::new();
     let file = folder.write("x.toml", "[train]\nlearning_rte = 1\n");

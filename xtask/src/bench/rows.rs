@@ -99,7 +99,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "generate",
-        about: "Instructions for 16 responses, 48 new tokens each, sampling, in eight bits",
+        about: "Instructions for 16 responses, 48 new tokens each, sampling, in int8",
         figure: "instructions_per_s",
         ours: |setting| {
             [ours(setting, "generate --n 16 --batch 16 --new 48 --int8 --rows"), vec![lima(setting)]].concat()
@@ -120,7 +120,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "decode",
-        about: "One row at a time, in eight bits, new tokens a second without the prompts",
+        about: "One row at a time, in int8, new tokens a second without the prompts",
         figure: "decode_tokens_per_s",
         ours: |setting| {
             [ours(setting, "generate --n 4 --batch 1 --new 64 --int8 --rows"), vec![lima(setting)]].concat()
@@ -141,7 +141,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "int8",
-        about: "Mean negative log-likelihood of 40 responses in eight bits, nats",
+        about: "Mean negative log-likelihood of 40 responses in int8, nats",
         figure: "nll_int8",
         ours: |setting| [ours(setting, "int8 --rows"), vec![lima(setting)]].concat(),
         once: true,
@@ -157,7 +157,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "memory",
-        about: "TinyLlama's dimensions, random weights, batch 4 x 512, layers recomputed: peak memory beside the weights, MB",
+        about: "TinyLlama's dimensions, random weights, batch 4 x 512, activation checkpointing: peak memory beside the weights, MB",
         figure: "beside_weights_mb",
         ours: |setting| memory(setting, "--recompute"),
         least: Some(3000.0),
@@ -175,7 +175,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "recompute",
-        about: "Training, batch 4 x 512, loss at all positions, layers recomputed",
+        about: "Training, batch 4 x 512, loss at all positions, activation checkpointing",
         ours: |setting| ours(setting, "train --batch 4 --seq 512 --steps 3 --recompute"),
         ..ROW
     },

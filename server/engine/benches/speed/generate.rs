@@ -1,4 +1,5 @@
-//! Instructions for the first two-turn responses of a LIMA-form file, every one of the same length, as the peers write them.
+//! Instructions for the first two-turn responses of a LIMA-form file, every one of the same length, as the peers write
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub struct Generate {
     new: usize,
     #[arg(long, default_value_t = 512)]
     max_prompt: usize,
-    /// In eight bits
+    /// In int8
     #[arg(long)]
     int8: bool,
 }

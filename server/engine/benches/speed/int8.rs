@@ -1,4 +1,4 @@
-//! Mean negative log-likelihood of real texts in f32 and in eight bits.
+//! Mean negative log-likelihood of real texts in f32 and in int8.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ impl Int8 {
             }
         }
         let plain = texts.iter().map(|ids| model.score(ids)).collect::<engine::Result<Vec<_>>>()?;
-        let small = model.score_int8(&texts)?.context("this model has no form in eight bits here")?;
+        let small = model.score_int8(&texts)?.context("this model has no int8 form here")?;
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let largest = plain.iter().zip(&small).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         Ok(json!({

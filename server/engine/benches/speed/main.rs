@@ -45,15 +45,15 @@ enum Work {
     Flat(train::Flat),
     /// Peak memory of a step of TinyLlama's dimensions with random weights
     Memory(memory::Memory),
-    /// What weights in eight bits cost in likelihood
+    /// What int8 quantization costs in likelihood
     Int8(int8::Int8),
     /// Instructions for the first responses of a file
     Generate(generate::Generate),
 }
 
 fn main() -> anyhow::Result<()> {
-    engine::memory::keep_pages();
-    engine::threads::compute_here();
+    engine::memory::retain_pages();
+    engine::threads::join_rayon_pool()?;
     let arguments = Arguments::parse();
     let device = Device::open(&arguments.device)?;
     let mut found = match arguments.work {

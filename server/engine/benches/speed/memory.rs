@@ -1,5 +1,5 @@
-//! What a training step of TinyLlama-1.1B's dimensions takes beside its weights. The weights are random: their own cannot
-//! always be had, and memory does not depend on them.
+//! What a training step of TinyLlama-1.1B's dimensions takes beside its weights. The weights are random: their own
+//! cannot always be had, and memory does not depend on them.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

@@ -25,12 +25,12 @@ pub struct Fixed {
     batch: usize,
     #[arg(long, default_value_t = 512)]
     seq: usize,
-    /// Timed steps; one more goes before them
+    /// Timed steps, after one that is not timed
     #[arg(long, default_value_t = 4)]
     steps: u32,
     #[arg(long, value_enum, default_value_t = Loss::All)]
     loss: Loss,
-    /// Keep each layer's input alone and compute the layer again in backward
+    /// Activation checkpointing
     #[arg(long)]
     recompute: bool,
 }
@@ -109,8 +109,9 @@ impl Fixed {
     }
 }
 
-/// Multiplications and additions, in 10^9, that a step cannot do without: the frozen projections forward and backward to their
-/// inputs, the causal half of attention forward (2 products) and backward (5), and the head at supervised positions.
+/// Multiplications and additions, in 10^9, that a step cannot do without: the frozen projections forward and backward
+/// to their inputs, the causal half of attention forward (2 products) and backward (5), and the head at supervised
+/// positions.
 fn gflop(config: &LlamaConfig, lengths: &[usize], supervised: usize) -> f64 {
     let tokens: usize = lengths.iter().sum();
     let (hidden, width) = (config.hidden_size, config.num_attention_heads * config.head_dim);
@@ -223,6 +224,7 @@ fn timed_with(
         validation: &[],
         config,
         folder: folder.path(),
+        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: None,
     };
     let mut steps = Vec::new();

@@ -1,5 +1,5 @@
-//! The decoding loop: rows are prefilled packed, decoded one token at a time together, and a finished row's place is
-//! taken at once by the next one.
+//! The decoding loop (continuous batching): rows are prefilled packed and decoded together, one token of each at a
+//! time; when a row is finished, the next one is prefilled at once.
 
 use std::collections::VecDeque;
 
@@ -10,20 +10,20 @@ use super::sampler::Sampler;
 use super::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, WeightFormat};
 use crate::control::Control;
 use crate::model::BaseModel;
-use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Pass, Products};
-use crate::model::ops::{Rope, RowCache, attend_cached};
+use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Matmul, Pass};
+use crate::model::ops::{KvCache, Rope, attend_cached};
 use crate::tokenizer::TextStream;
 use crate::{Error, Result};
 
 /// Prompt tokens prefilled together: enough rows for full products, few enough that memory stays flat.
 const PREFILL_TOKENS: usize = 2048;
-/// A shorter common beginning of the prompts is read with each of them: copying it would cost as much.
-const LEAST_PREFIX: usize = 16;
+/// A shorter common prefix of the prompts is prefilled with each of them: copying it would cost as much.
+const MIN_PREFIX: usize = 16;
 
-/// A row being written.
+/// A row that is being generated.
 struct Active<'a> {
     row: &'a GenerateRow,
-    cache: RowCache,
+    cache: KvCache,
     sampler: Sampler,
     stream: TextStream,
     ids: Vec<u32>,
@@ -35,7 +35,8 @@ struct Decoder<'a> {
     llama: &'a Llama,
     stop_ids: &'a [u32],
     config: &'a GenerateConfig,
-    small: Option<&'a Int8Weights>,
+    int8: Option<&'a Int8Weights>,
+    control: &'a Control,
     on_event: &'a mut dyn FnMut(GenerateEvent),
 }
 
@@ -52,33 +53,27 @@ pub(crate) fn generate_with(
     let context = model.config.max_position_embeddings;
     for row in rows {
         model.check_ids(&row.prompt.ids)?;
-        if row.prompt.ids.len() + config.max_new_tokens > context {
-            return Err(Error::invalid(
-                "max_new_tokens",
-                config.max_new_tokens,
-                format!(
-                    "at most {} behind a prompt of {} tokens",
-                    context - row.prompt.ids.len(),
-                    row.prompt.ids.len()
-                ),
-            ));
+        let prompt = row.prompt.ids.len();
+        let left = context.saturating_sub(prompt);
+        if config.max_new_tokens > left {
+            let limit =
+                format!("at most {left}: the prompt has {prompt} of the {context} tokens of the model's context");
+            return Err(Error::invalid("max_new_tokens", config.max_new_tokens, limit));
         }
     }
-    let small = match config.weights {
+    let int8 = match config.weights {
         WeightFormat::F32 => None,
         WeightFormat::Int8 => Some(Int8Weights::of(llama).ok_or_else(|| {
             let limit = "f32 here: int8 needs the CPU's fused kernels and widths that are multiples of 32";
             Error::invalid("weights", "int8", limit)
         })?),
     };
-    let mut decoder = Decoder { model, llama, stop_ids, config, small: small.as_ref(), on_event };
-    let prefix = decoder.read_prefix(rows);
+    let mut decoder = Decoder { model, llama, stop_ids, config, int8: int8.as_ref(), control, on_event };
+    let prefix = decoder.prefill_prefix(rows)?;
     let mut waiting: VecDeque<&GenerateRow> = rows.iter().collect();
     let mut active: Vec<Active<'_>> = Vec::with_capacity(config.batch_size);
     while !(waiting.is_empty() && active.is_empty()) {
-        if control.asked().is_some() {
-            return Err(Error::Stopped);
-        }
+        control.check()?;
         let free = config.batch_size - active.len();
         if free > 0 && !waiting.is_empty() {
             active.extend(decoder.prefill(&mut waiting, free, prefix.as_ref())?);
@@ -90,39 +85,39 @@ pub(crate) fn generate_with(
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads what all prompts begin with, once. None where that is too little to be worth it.
-    fn read_prefix(&self, rows: &[GenerateRow]) -> Option<RowCache> {
-        let [first, rest @ ..] = rows else { return None };
+    /// Prefills the common prefix of all prompts once. None if it is too short to be worth it.
+    fn prefill_prefix(&self, rows: &[GenerateRow]) -> Result<Option<KvCache>> {
+        let [first, rest @ ..] = rows else { return Ok(None) };
         let first = &first.prompt.ids;
         let shared = rest.iter().fold(first.len(), |shared, row| {
             row.prompt.ids.iter().zip(&first[..shared]).take_while(|(a, b)| a == b).count()
         });
-        // A row's last token is read with the row: it is what the first new one is drawn from.
+        // A row's last token is prefilled with the row: the first new token is drawn from its logits.
         let shortest = rows.iter().map(|row| row.prompt.ids.len()).min().unwrap_or(0);
         let shared = shared.min(shortest.saturating_sub(1));
-        if rest.is_empty() || shared < LEAST_PREFIX {
-            return None;
+        if rest.is_empty() || shared < MIN_PREFIX {
+            return Ok(None);
         }
-        let mut cache = RowCache::new(&self.model.config, shared, &self.llama.device);
+        let mut cache = KvCache::new(&self.model.config, shared, &self.llama.device);
         let positions: Vec<usize> = (0..shared).collect();
         self.llama.hidden_at(
             &first[..shared],
-            &self.pass(&positions, self.many()),
+            &self.pass(&positions, self.prefill_matmul()),
             &mut |layer, q, k, v| attend_cached(&mut [&mut cache], layer, q, k, v, &[shared]),
             Some(&[shared - 1]),
-        );
+        )?;
         cache.advance(shared);
-        Some(cache)
+        Ok(Some(cache))
     }
 
-    /// Reads the prompts of the next rows, at most `free` of them, and writes their first token.
+    /// Prefills the prompts of the next rows, at most `free` of them, and draws their first token.
     fn prefill(
         &mut self,
         waiting: &mut VecDeque<&'a GenerateRow>,
         free: usize,
-        prefix: Option<&RowCache>,
+        prefix: Option<&KvCache>,
     ) -> Result<Vec<Active<'a>>> {
-        let known = prefix.map_or(0, RowCache::length);
+        let known = prefix.map_or(0, KvCache::length);
         let mut chosen: Vec<&GenerateRow> = Vec::new();
         let mut tokens = 0;
         while chosen.len() < free {
@@ -143,24 +138,24 @@ impl<'a> Decoder<'a> {
                 Some(*end - 1)
             })
             .collect();
-        let mut caches: Vec<RowCache> = chosen
+        let mut caches: Vec<KvCache> = chosen
             .iter()
             .map(|row| {
                 let capacity = row.prompt.ids.len() + self.config.max_new_tokens;
-                let mut cache = RowCache::new(&self.model.config, capacity, &self.llama.device);
+                let mut cache = KvCache::new(&self.model.config, capacity, &self.llama.device);
                 if let Some(prefix) = prefix {
-                    cache.take_prefix(prefix, known);
+                    cache.copy_prefix(prefix, known);
                 }
                 cache
             })
             .collect();
-        let mut rows: Vec<&mut RowCache> = caches.iter_mut().collect();
+        let mut rows: Vec<&mut KvCache> = caches.iter_mut().collect();
         let hidden = self.llama.hidden_at(
             &ids,
-            &self.pass(&positions, self.many()),
+            &self.pass(&positions, self.prefill_matmul()),
             &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new),
             Some(&last),
-        );
+        )?;
         let mut started: Vec<Active<'a>> = chosen
             .into_iter()
             .zip(caches)
@@ -177,7 +172,7 @@ impl<'a> Decoder<'a> {
                 }
             })
             .collect();
-        self.write(&mut started, hidden)?;
+        self.draw(&mut started, hidden)?;
         Ok(started)
     }
 
@@ -186,48 +181,48 @@ impl<'a> Decoder<'a> {
         let ids: Vec<u32> = active.iter().filter_map(|row| row.ids.last().copied()).collect();
         let positions: Vec<usize> = active.iter().map(|row| row.cache.length()).collect();
         let new = vec![1; active.len()];
-        let mut rows: Vec<&mut RowCache> = active.iter_mut().map(|row| &mut row.cache).collect();
-        let pass = self.pass(&positions, self.few());
+        let mut rows: Vec<&mut KvCache> = active.iter_mut().map(|row| &mut row.cache).collect();
+        let pass = self.pass(&positions, self.decode_matmul());
         let hidden =
-            self.llama.hidden(&ids, &pass, &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new));
+            self.llama.hidden(&ids, &pass, &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new))?;
         for row in active.iter_mut() {
             row.cache.advance(1);
         }
-        self.write(active, hidden)
+        self.draw(active, hidden)
     }
 
-    /// For prompts.
-    fn many(&self) -> Products<'a> {
-        self.small.map_or(Products::Many, Products::Int8)
+    fn prefill_matmul(&self) -> Matmul<'a> {
+        self.int8.map_or(Matmul::Prefill, Matmul::Int8)
     }
 
-    /// For one token of each row.
-    fn few(&self) -> Products<'a> {
-        self.small.map_or(Products::Few, Products::Int8)
+    fn decode_matmul(&self) -> Matmul<'a> {
+        self.int8.map_or(Matmul::Decode, Matmul::Int8)
     }
 
-    fn pass<'b>(&self, positions: &[usize], products: Products<'b>) -> Pass<'b> {
+    fn pass(&self, positions: &[usize], matmul: Matmul<'a>) -> Pass<'a> {
         let config = &self.model.config;
         let rope = Rope::new(positions, config.head_dim, config.rope_theta, &self.llama.device);
-        Pass { rope, lora: None, dropout: DropoutSeed::OFF, products }
+        Pass { rope, lora: None, dropout: DropoutSeed::OFF, matmul, control: self.control }
     }
 
-    /// Draws each row's next token from its last hidden state, [rows, hidden]; rows that end leave.
-    fn write(&mut self, rows: &mut Vec<Active<'a>>, hidden: Tensor<2>) -> Result<()> {
-        let logits = self.llama.logits(hidden, self.few()).into_data();
+    /// Draws each row's next token from its last hidden state, [rows, hidden]; finished rows are reported and removed.
+    fn draw(&mut self, rows: &mut Vec<Active<'a>>, hidden: Tensor<2>) -> Result<()> {
+        let logits = self.llama.logits(hidden, self.decode_matmul()).into_data();
         let mut logits: Vec<f32> = logits.try_to_vec().expect("the engine's float tensors are f32");
         let samplers: Vec<&mut Sampler> = rows.iter_mut().map(|row| &mut row.sampler).collect();
         let drawn: Vec<Option<u32>> = samplers
             .into_par_iter()
             .zip(logits.par_chunks_mut(self.model.config.vocab_size))
-            .map(|(sampler, logits)| sampler.next(logits, self.config))
+            .map(|(sampler, logits)| {
+                let finite = logits.iter().all(|logit| logit.is_finite());
+                finite.then(|| sampler.next(logits, self.config)).flatten()
+            })
             .collect();
         let mut still = Vec::with_capacity(rows.len());
         for (mut row, drawn) in rows.drain(..).zip(drawn) {
             let id = drawn.ok_or_else(|| Error::NonFinite {
-                what: "every logit",
-                step: row.ids.len() as u32,
-                detail: format!("row {}; the adapter may have diverged in training", row.row.index),
+                what: format!("a logit of new token {} of row {}", row.ids.len() + 1, row.row.index),
+                detail: "the weights may hold NaN or infinity, or the adapter may have diverged in training".to_owned(),
             })?;
             if self.stop_ids.contains(&id) {
                 self.finish(row, Some(id));
@@ -252,7 +247,7 @@ impl<'a> Decoder<'a> {
     fn finish(&mut self, row: Active<'a>, stopped_by: Option<u32>) {
         (self.on_event)(GenerateEvent::Row(GeneratedRow {
             index: row.row.index,
-            // Decoded whole: the stream may still hold back bytes of an unfinished character.
+            // Decoded as a whole: the stream may hold back bytes of an incomplete character.
             text: self.model.tokenizer.decode(&row.ids).unwrap_or(row.text),
             ids: row.ids,
             stopped_by,

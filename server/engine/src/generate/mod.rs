@@ -50,7 +50,8 @@ impl GeneratedRow {
     }
 }
 
-/// Writes for every row; rows come as they finish. Stopped by `control`: [`crate::Error::Stopped`], what was given out stays valid.
+/// Writes for every row; rows come as they finish. Stopped by `control`: [`crate::Error::Stopped`], what was given out
+/// stays valid.
 ///
 /// Each row draws from a stream of its own, seeded by `config.seed` and its index, so its text does not depend on which
 /// rows are written beside it, but for the rounding of products whose number of rows differs (docs/FORMATS.md).

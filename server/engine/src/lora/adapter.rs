@@ -102,7 +102,7 @@ impl Adapter {
         let config = LoraConfig { rank: peft.r, alpha: peft.lora_alpha, dropout: peft.lora_dropout, targets };
         config.validate()?;
         let LockFile { lock, template, max_length } = read_json(&folder.join(LOCK))?;
-        let factors = read_factors(&folder.join(WEIGHTS), &config, &model.config, &model.llama.device)?;
+        let factors = read_factors(&folder.join(WEIGHTS), &config, &model.config, &model.device.inner)?;
         Ok(Self { set: LoraSet { scale: config.scale(), factors }, config, lock, template, max_length, sha256 })
     }
 

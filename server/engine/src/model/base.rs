@@ -1,4 +1,4 @@
-//! A base model ready to compute: weights on a device, tokenizer, and who it is.
+//! A base model ready to compute: weights on a device, tokenizer, identity.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,15 +6,18 @@ use std::sync::Arc;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, TensorData};
 
-use super::llama::{DropoutSeed, Int8Weights, Llama, LoraSet, Pass, Products};
+use super::llama::{DropoutSeed, Int8Weights, Llama, LoraSet, Matmul, Pass};
 use super::ops::{Rope, Segments, attention, target_log_probs};
 use super::{LlamaConfig, LoadProgress, ModelFiles};
+use crate::control::Control;
 use crate::device::Device;
 use crate::lora::Adapter;
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-/// Never changed once loaded; adapters stand beside it.
+const NON_FINITE_WEIGHTS: &str = "the weights may hold NaN, infinity or values that overflow";
+
+/// Immutable once loaded; adapters are separate.
 pub struct BaseModel {
     pub config: LlamaConfig,
     pub tokenizer: Arc<Tokenizer>,
@@ -43,7 +46,7 @@ impl BaseModel {
                 ),
             ));
         }
-        let llama = Llama::load(&files, &device.inner, progress)?;
+        let llama = Llama::load(&files, device, progress)?;
         Ok(Self {
             config: files.config.clone(),
             tokenizer: Arc::new(tokenizer),
@@ -79,21 +82,21 @@ impl BaseModel {
     }
 
     fn score_of(&self, llama: &Llama, ids: &[u32]) -> Result<f64> {
-        let hidden = self.hidden_of(llama, None, ids, Products::Many)?;
+        let hidden = self.hidden_of(llama, None, ids, Matmul::Prefill)?;
         let before = hidden.narrow(0, 0, ids.len() - 1);
-        let log_probs = target_log_probs(&before, &llama.head, &ids[1..]);
-        Ok(-log_probs.iter().map(|&value| f64::from(value)).sum::<f64>() / log_probs.len() as f64)
+        let log_probs = target_log_probs(llama.device.kernels, &before, &llama.head, &ids[1..]);
+        finite(-log_probs.iter().map(|&value| f64::from(value)).sum::<f64>() / log_probs.len() as f64)
     }
 
-    /// As [`Self::score`], in eight bits as in generation; None where there is no such form.
+    /// As [`Self::score`], in int8 as in generation; None if the model cannot be quantized here.
     pub fn score_int8(&self, texts: &[Vec<u32>]) -> Result<Option<Vec<f64>>> {
-        let Some(small) = Int8Weights::of(&self.llama) else { return Ok(None) };
+        let Some(weights) = Int8Weights::of(&self.llama) else { return Ok(None) };
         let score = |ids: &Vec<u32>| {
-            let before = self.hidden_of(&self.llama, None, ids, Products::Int8(&small))?.narrow(0, 0, ids.len() - 1);
-            let log_probs = log_softmax(self.llama.logits(before, Products::Int8(&small)), 1);
+            let before = self.hidden_of(&self.llama, None, ids, Matmul::Int8(&weights))?.narrow(0, 0, ids.len() - 1);
+            let log_probs = log_softmax(self.llama.logits(before, Matmul::Int8(&weights)), 1);
             let targets: Vec<i64> = ids[1..].iter().map(|&id| i64::from(id)).collect();
-            let targets = Tensor::from_data(TensorData::new(targets, [ids.len() - 1, 1]), &self.llama.device);
-            Ok(-f64::from(log_probs.gather(1, targets).mean().into_scalar::<f32>()))
+            let targets = Tensor::from_data(TensorData::new(targets, [ids.len() - 1, 1]), &self.llama.device.inner);
+            finite(-f64::from(log_probs.gather(1, targets).mean().into_scalar::<f32>()))
         };
         texts.iter().map(score).collect::<Result<_>>().map(Some)
     }
@@ -102,25 +105,26 @@ impl BaseModel {
         if last == 0 || last > ids.len() {
             return Err(Error::invalid("last", last, format!("1 to the {} tokens of the sequence", ids.len())));
         }
-        let hidden = self.hidden_of(llama, lora, ids, Products::Many)?.narrow(0, ids.len() - last, last);
-        let logits = llama.logits(hidden, Products::Many).into_data();
+        let hidden = self.hidden_of(llama, lora, ids, Matmul::Prefill)?.narrow(0, ids.len() - last, last);
+        let logits = llama.logits(hidden, Matmul::Prefill).into_data();
         let logits: Vec<f32> = logits.try_to_vec().expect("the engine's float tensors are f32");
+        if let Some(index) = logits.iter().position(|logit| !logit.is_finite()) {
+            let vocabulary = self.config.vocab_size;
+            let what = format!("the logit of token {}", index % vocabulary);
+            let position = ids.len() - last + index / vocabulary;
+            return Err(Error::NonFinite { what, detail: format!("at position {position}; {NON_FINITE_WEIGHTS}") });
+        }
         Ok(logits.chunks(self.config.vocab_size).map(<[f32]>::to_vec).collect())
     }
 
     /// [tokens, hidden]
-    fn hidden_of(
-        &self,
-        llama: &Llama,
-        lora: Option<&LoraSet>,
-        ids: &[u32],
-        products: Products<'_>,
-    ) -> Result<Tensor<2>> {
+    fn hidden_of(&self, llama: &Llama, lora: Option<&LoraSet>, ids: &[u32], matmul: Matmul<'_>) -> Result<Tensor<2>> {
         self.check_ids(ids)?;
         let config = &self.config;
         let positions: Vec<usize> = (0..ids.len()).collect();
         let rope = Rope::new(&positions, config.head_dim, config.rope_theta, &llama.device);
-        let pass = Pass { rope, lora, dropout: DropoutSeed::OFF, products };
+        let control = Control::default();
+        let pass = Pass { rope, lora, dropout: DropoutSeed::OFF, matmul, control: &control };
         let segments = Segments::new(
             &[ids.len()],
             config.num_attention_heads,
@@ -128,7 +132,7 @@ impl BaseModel {
             config.head_dim,
             &llama.device,
         );
-        Ok(llama.hidden(ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments)))
+        llama.hidden(ids, &pass, &mut |_, q, k, v| attention(q, k, v, &segments))
     }
 
     /// Ids that this model can read, no more than it has positions for.
@@ -142,4 +146,12 @@ impl BaseModel {
             None => Ok(()),
         }
     }
+}
+
+fn finite(negative_log_likelihood: f64) -> Result<f64> {
+    if negative_log_likelihood.is_finite() {
+        return Ok(negative_log_likelihood);
+    }
+    let what = "the mean negative log-likelihood".to_owned();
+    Err(Error::NonFinite { what, detail: NON_FINITE_WEIGHTS.to_owned() })
 }

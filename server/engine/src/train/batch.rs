@@ -9,10 +9,11 @@ use crate::random::{Purpose, stream};
 use crate::template::{EncodedPair, Template};
 use crate::{Error, Result};
 
-/// Pairs shown token by token.
+/// Pairs that are shown token by token.
 const EXAMPLES: usize = 3;
 
-/// A sequence with the positions that are supervised: the loss is on `ids[first_target..]`, each predicted from what precedes it.
+/// A sequence with the positions that are supervised: the loss is on `ids[first_target..]`, each predicted from what
+/// precedes it.
 pub(super) struct Sequence {
     pub(super) ids: Vec<u32>,
     first_target: usize,
@@ -23,20 +24,20 @@ impl Sequence {
         self.ids.len() - self.first_target
     }
 
-    /// The tokens that are computed. The last one is a target alone: no later one looks at it.
-    pub(super) fn read(&self) -> usize {
+    /// The number of input tokens. The last token is a target only.
+    pub(super) fn inputs(&self) -> usize {
         self.ids.len() - 1
     }
 }
 
-/// Sequences of a batch one after another, without padding.
+/// The sequences of a batch, one after another, without padding.
 pub(super) struct Packed {
     pub(super) ids: Vec<u32>,
     pub(super) lengths: Vec<usize>,
     pub(super) positions: Vec<usize>,
     /// Rows of the packed batch that predict a supervised token, and that token.
     pub(super) rows: Vec<usize>,
-    /// The same by sequence: the first one's place in it, and how many.
+    /// The same by sequence: the first such row within it, and how many.
     pub(super) queries: Vec<(usize, usize)>,
     pub(super) targets: Vec<u32>,
 }
@@ -58,21 +59,21 @@ impl Packed {
                 packed.targets.push(sequence.ids[position]);
             }
             packed.queries.push((sequence.first_target - 1, sequence.supervised()));
-            let read = sequence.read();
-            packed.ids.extend_from_slice(&sequence.ids[..read]);
-            packed.lengths.push(read);
-            packed.positions.extend(0..read);
+            let inputs = sequence.inputs();
+            packed.ids.extend_from_slice(&sequence.ids[..inputs]);
+            packed.lengths.push(inputs);
+            packed.positions.extend(0..inputs);
         }
         packed
     }
 
-    /// All tokens of its sequences, the last ones included.
+    /// All tokens of the sequences, targets included.
     pub(super) fn tokens(&self) -> usize {
         self.ids.len() + self.lengths.len()
     }
 }
 
-/// Encodes the pairs and counts what encoding did to them.
+/// Encodes the pairs and counts what truncation did to them.
 pub(super) fn encode(
     model: &BaseModel,
     template: &Template,
@@ -107,7 +108,7 @@ pub(super) fn encode(
     Ok((sequences, integrity))
 }
 
-/// None where nothing is left to supervise.
+/// None if no supervised token is left.
 fn supervise(encoded: EncodedPair, loss_on: LossOn) -> Option<Sequence> {
     let first_target = match loss_on {
         LossOn::Target => encoded.prompt_len.max(1),
@@ -121,8 +122,8 @@ fn masked(model: &BaseModel, sequence: &Sequence) -> Vec<(String, bool)> {
     sequence.ids.iter().enumerate().map(token).collect()
 }
 
-/// Which sequences each step takes. An epoch's order is a function of the seed and the epoch alone, and is kept until another
-/// epoch is asked for.
+/// Which sequences each step takes. An epoch's order is a function of the seed and the epoch alone, and is kept until
+/// another epoch is asked for.
 pub(super) struct Plan {
     sequences: usize,
     batch_size: usize,
@@ -141,7 +142,7 @@ impl Plan {
         self.sequences.div_ceil(self.per_step) as u32
     }
 
-    /// The micro-batches of a step, of which the first is 1. The last step of an epoch may be a short one.
+    /// The micro-batches of a step; steps count from 1. The last step of an epoch may have fewer.
     pub(super) fn micro_batches(&mut self, step: u32) -> impl Iterator<Item = &[usize]> {
         let (epoch, within) = ((step - 1) / self.steps_per_epoch(), (step - 1) % self.steps_per_epoch());
         if self.epoch != Some(epoch) {
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packed_batch_reads_all_but_each_last_token_and_counts_them_all() {
+    fn a_packed_batch_computes_all_but_each_last_token_and_counts_them_all() {
         let sequence = |ids: &[u32], first_target| Sequence { ids: ids.to_vec(), first_target };
         let packed = Packed::new(&[sequence(&[5, 6, 7, 8], 2), sequence(&[9, 4], 1)]);
         assert_eq!(packed.ids, [5, 6, 7, 9]);
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_takes_each_sequence_once_an_epoch_in_an_order_of_the_epochs_own() {
+    fn a_plan_takes_each_sequence_once_an_epoch_in_a_different_order_each_time() {
         let mut plan = Plan::new(7, (2, 2), 3);
         assert_eq!(plan.steps_per_epoch(), 2);
         let mut step = |step| plan.micro_batches(step).map(<[usize]>::to_vec).collect::<Vec<_>>();

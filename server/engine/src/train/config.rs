@@ -46,8 +46,8 @@ pub struct TrainConfig {
     pub evaluate_every: Option<u32>,
     pub checkpoint_every: Option<u32>,
     pub samples: usize,
-    /// Keep each layer's input alone and compute the layer again in backward: the same numbers in less memory, more slowly.
-    /// No part of what a checkpoint is bound to, so a run may be resumed with more or less memory.
+    /// Keep each layer's input alone and compute the layer again in backward: the same numbers in less memory, more
+    /// slowly. No part of what a checkpoint is bound to, so a run may be resumed with more or less memory.
     #[serde(skip)]
     pub recompute_layers: bool,
 }

@@ -3,8 +3,10 @@
 #[derive(Clone, Debug, PartialEq)]
 pub enum TrainEvent {
     Phase(&'static str),
+    /// Something that the person should know and that does not end the run: a damaged checkpoint was skipped.
+    Warning(String),
     Integrity(Integrity),
-    /// Training goes on after this step of a checkpoint.
+    /// Training resumes from the checkpoint of this step.
     Resumed {
         step: u32,
     },
@@ -60,6 +62,7 @@ pub struct Step {
     pub supervised_tokens: u64,
     pub tokens: u64,
     pub tokens_per_s: f64,
+    /// Of all sessions of the run.
     pub elapsed_s: f64,
     /// From this session's speed only.
     pub eta_s: f64,
@@ -74,9 +77,9 @@ pub struct TrainOutcome {
     pub validation_loss: Option<f64>,
     pub trainable: u64,
     pub trainable_percent: f64,
-    /// Of this session.
+    /// Of all sessions of the run.
     pub tokens: u64,
-    /// Of this session.
+    /// Of all sessions of the run, without work that was lost and repeated.
     pub seconds: f64,
     /// The process's largest resident memory so far; 0 where the system does not tell.
     pub peak_memory_bytes: u64,

@@ -1,6 +1,7 @@
 //! AdamW (Loshchilov, Hutter, arXiv:1711.05101) with torch's defaults, and clipping by the global norm.
 //!
-//! Moments are keyed by layer and projection, as the factors are, so that a saved state cannot meet the wrong factor.
+//! Moments are keyed by layer and projection, as the factors are, so that a saved state cannot be applied to the wrong
+//! factor.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ impl AdamW {
         Self { first: zeros(), second: zeros(), taken: 0, weight_decay }
     }
 
-    /// One step. `gradients` hold every factor; `scale` is the clipping's.
+    /// One step. `gradients` has every factor; `scale` is that of gradient clipping.
     pub(super) fn step(&mut self, set: &mut LoraSet, gradients: &Gradients, learning_rate: f64, scale: f64) {
         self.taken += 1;
         let update = Update {

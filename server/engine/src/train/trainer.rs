@@ -15,12 +15,12 @@ use crate::control::{Control, Stop};
 use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with};
 use crate::lora::{Adapter, Lock, fresh, read_factors};
 use crate::memory;
-use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Products};
+use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Matmul, Pass};
 use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
 use crate::random::{Purpose, derive};
 use crate::{Error, Result, artifact};
 
-/// New tokens of a sample: enough to see what it has learnt.
+/// New tokens of a sample.
 const SAMPLE_TOKENS: usize = 64;
 
 pub(super) struct Trainer<'a> {
@@ -36,14 +36,15 @@ pub(super) struct Trainer<'a> {
     optimizer: AdamW,
     state: State,
     started: Instant,
+    /// Seconds of earlier sessions, up to the checkpoint that this one resumed from.
+    seconds_before: f64,
     session: Session,
 }
 
-/// What this session has done, for speed and ETA.
+/// The steps of this session, for the ETA.
 #[derive(Default)]
 struct Session {
     steps: u32,
-    tokens: u64,
     /// Seconds in steps alone, without validation, checkpoints and samples.
     step_seconds: f64,
 }
@@ -56,7 +57,7 @@ struct StepSums {
     supervised: u64,
 }
 
-/// The sequences of a packed batch by layer: in the last one only what predicts a supervised token asks.
+/// The sequences of a packed batch by layer: in the last one only the rows that predict a supervised token are queries.
 struct LayerSegments {
     all: Segments,
     last: Segments,
@@ -81,7 +82,7 @@ impl<'a> Trainer<'a> {
         on_event(TrainEvent::Integrity(integrity));
         if sequences.is_empty() {
             return Err(Error::Empty(format!(
-                "none of the {} training pairs is left to train on: no target fits into max_length {}",
+                "none of the {} training pairs is left: no target fits into max_length {}",
                 job.train.len(),
                 config.max_length
             )));
@@ -96,14 +97,14 @@ impl<'a> Trainer<'a> {
             settings: serde_json::to_string(config).expect("plain data"),
             data_sha256: hash_of(&sequences, &validation),
         };
-        let found = checkpoint::newest(job.folder, &identity, config, model)?;
+        let found = checkpoint::newest(job.folder, &identity, config, model, on_event)?;
         let (state, set, optimizer) = match found {
             Some(found) => {
                 on_event(TrainEvent::Resumed { step: found.0.step });
                 found
             }
             None => {
-                let device = &model.llama.device;
+                let device = &model.device.inner;
                 let set = match job.initial_factors {
                     Some(path) => LoraSet {
                         scale: config.lora.scale(),
@@ -117,12 +118,16 @@ impl<'a> Trainer<'a> {
                     loss: 0.0,
                     validation_loss_before: None,
                     validation_loss: None,
+                    evaluated_step: None,
                     evaluation_due: false,
+                    tokens: 0,
+                    seconds: 0.0,
                     job: identity,
                 };
                 (state, set, optimizer)
             }
         };
+        let seconds_before = state.seconds;
         Ok(Self {
             job,
             config,
@@ -136,6 +141,7 @@ impl<'a> Trainer<'a> {
             optimizer,
             state,
             started: Instant::now(),
+            seconds_before,
             session: Session::default(),
         })
     }
@@ -183,44 +189,44 @@ impl<'a> Trainer<'a> {
         Ok(self.outcome(sha256, None))
     }
 
-    /// Takes the memory of the largest batch to come, so that a run that does not fit fails before its first step, and none waits for
-    /// pages when a batch is larger than all before it.
+    /// Reserves the memory of the largest batch to come, so that a run that does not fit fails before its first step,
+    /// and no later step waits for page faults.
     fn reserve(&mut self) -> Result<()> {
         let model = self.job.model;
         if !model.device.is_cpu() {
-            return Ok(()); // its memory is not this process's
+            return Ok(()); // the device has memory of its own
         }
-        (self.on_event)(TrainEvent::Phase("taking the memory of the largest batch"));
+        (self.on_event)(TrainEvent::Phase("reserving memory for the largest batch"));
         let mut tokens = 0;
         for step in self.state.step + 1..=self.steps {
             for indices in self.plan.micro_batches(step) {
-                tokens = tokens.max(indices.iter().map(|&index| self.sequences[index].read()).sum());
+                tokens = tokens.max(indices.iter().map(|&index| self.sequences[index].inputs()).sum());
             }
         }
-        let sizes = model.llama.trace_bytes(tokens, self.config.recompute_layers);
+        let sizes = model.llama.activation_bytes(tokens, self.config.recompute_layers);
         let needed = sizes.iter().map(|&size| size as u64).sum();
         memory::reserve(&sizes).map_err(|available| Error::Memory { tokens, needed, available })
     }
 
-    /// The sums of one step over its micro-batches; None when asked to stop in the middle of it.
+    /// The sums of one step over its micro-batches; None if a stop was asked for before they were complete.
     fn gradients(&mut self, step: u32) -> Result<Option<StepSums>> {
         let micro_batches: Vec<Vec<usize>> = self.plan.micro_batches(step).map(<[usize]>::to_vec).collect();
         let supervised: usize = micro_batches.iter().flatten().map(|&index| self.sequences[index].supervised()).sum();
 
         let mut sums = StepSums { loss: 0.0, gradients: Gradients::new(), tokens: 0, supervised: supervised as u64 };
         for (micro, indices) in micro_batches.iter().enumerate() {
-            if self.control.asked().is_some() {
-                return Ok(None);
-            }
             let packed = Packed::new(indices.iter().map(|&index| &self.sequences[index]));
             let dropout = DropoutSeed {
                 rate: self.config.lora.dropout,
                 seed: derive(self.config.seed, Purpose::Dropout, u64::from(step), micro as u64),
             };
-            let (loss, gradients) = self.micro_batch(&packed, dropout, 1.0 / supervised as f64);
+            let (loss, gradients) = match self.micro_batch(&packed, dropout, 1.0 / supervised as f64) {
+                Err(Error::Stopped) => return Ok(None),
+                computed => computed?,
+            };
             if !loss.is_finite() {
                 let detail = format!("micro-batch {micro} with pairs {indices:?} of the encoded training data");
-                return Err(Error::NonFinite { what: "the loss", step, detail });
+                return Err(Error::NonFinite { what: format!("the loss at step {step}"), detail });
             }
             sums.loss += loss / supervised as f64;
             sums.tokens += packed.tokens() as u64;
@@ -229,34 +235,36 @@ impl<'a> Trainer<'a> {
         Ok(Some(sums))
     }
 
-    /// Loss sum in nats, and gradients of `scale` times it.
-    fn micro_batch(&self, packed: &Packed, dropout: DropoutSeed, scale: f64) -> (f64, Gradients) {
+    /// Loss sum in nats, and gradients of `scale` times it. Stops between layers when asked to.
+    fn micro_batch(&self, packed: &Packed, dropout: DropoutSeed, scale: f64) -> Result<(f64, Gradients)> {
         let llama = &self.job.model.llama;
         let (pass, segments) = self.pass(packed, dropout);
         let attend =
             &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments.of(index));
-        let (hidden, trace) =
-            llama.hidden_traced(&packed.ids, &pass, attend, &packed.rows, self.config.recompute_layers);
-        let head = head_loss(&hidden, &llama.head, &packed.targets, scale);
-        (head.sum, llama.backward(trace, head.gradient, &pass, &|index| segments.of(index)))
+        let (hidden, saved) =
+            llama.hidden_saving(&packed.ids, &pass, attend, &packed.rows, self.config.recompute_layers)?;
+        let head = head_loss(llama.device.kernels, &hidden, &llama.head, &packed.targets, scale, self.control)?;
+        let gradients = llama.backward(saved, head.gradient, &pass, &|index| segments.of(index))?;
+        Ok((head.sum, gradients))
     }
 
     fn pass(&self, packed: &Packed, dropout: DropoutSeed) -> (Pass<'_>, LayerSegments) {
         let config = &self.job.model.config;
-        let device = &self.job.model.llama.device;
+        let device = &self.job.model.device;
         let rope = Rope::new(&packed.positions, config.head_dim, config.rope_theta, device);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let all = Segments::new(&packed.lengths, heads, kv_heads, config.head_dim, device);
-        let last = all.with_queries(packed.queries.clone(), device);
+        let last = all.with_queries(&packed.queries, device);
         let segments = LayerSegments { all, last, layers: config.num_hidden_layers };
-        (Pass { rope, lora: Some(&self.set), dropout, products: Products::Many }, segments)
+        let pass = Pass { rope, lora: Some(&self.set), dropout, matmul: Matmul::Prefill, control: self.control };
+        (pass, segments)
     }
 
     fn update(&mut self, step: u32, sums: &StepSums, clock: Instant) -> Result<()> {
         let norm = global_norm(&sums.gradients);
         if !norm.is_finite() {
             let detail = format!("the loss was {}; try a smaller learning rate", sums.loss);
-            return Err(Error::NonFinite { what: "the gradient norm", step, detail });
+            return Err(Error::NonFinite { what: format!("the gradient norm at step {step}"), detail });
         }
         let clip = self.config.clip_norm;
         let scale = if clip > 0.0 && norm > clip { clip / (norm + 1e-6) } else { 1.0 };
@@ -264,12 +272,13 @@ impl<'a> Trainer<'a> {
         self.optimizer.step(&mut self.set, &sums.gradients, rate, scale);
         self.state.step = step;
         self.state.loss = sums.loss;
+        self.state.tokens += sums.tokens;
 
         let seconds = clock.elapsed().as_secs_f64();
         self.session.steps += 1;
-        self.session.tokens += sums.tokens;
         self.session.step_seconds += seconds;
         let per_step = self.session.step_seconds / f64::from(self.session.steps);
+        let elapsed_s = self.seconds();
         (self.on_event)(TrainEvent::Step(Step {
             step,
             steps: self.steps,
@@ -280,7 +289,7 @@ impl<'a> Trainer<'a> {
             supervised_tokens: sums.supervised,
             tokens: sums.tokens,
             tokens_per_s: sums.tokens as f64 / seconds.max(1e-9),
-            elapsed_s: self.started.elapsed().as_secs_f64(),
+            elapsed_s,
             eta_s: per_step * f64::from(self.steps - step),
         }));
         Ok(())
@@ -290,25 +299,32 @@ impl<'a> Trainer<'a> {
         if self.validation.is_empty() {
             return Ok(());
         }
-        (self.on_event)(TrainEvent::Phase("measuring the validation loss"));
+        (self.on_event)(TrainEvent::Phase("evaluating"));
         self.state.evaluation_due = true;
         let llama = &self.job.model.llama;
         let (mut sum, mut tokens) = (0.0, 0);
-        for sequences in self.validation.chunks(self.config.batch_size) {
-            if self.control.asked().is_some() {
-                return Ok(());
-            }
+        for (batch, sequences) in self.validation.chunks(self.config.batch_size).enumerate() {
             let packed = Packed::new(sequences);
             let (pass, segments) = self.pass(&packed, DropoutSeed::OFF);
             let attend =
                 &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments.of(index));
-            let hidden = llama.hidden_at(&packed.ids, &pass, attend, Some(&packed.rows));
-            let log_probs = target_log_probs(&hidden, &llama.head, &packed.targets);
+            let hidden = match llama.hidden_at(&packed.ids, &pass, attend, Some(&packed.rows)) {
+                Err(Error::Stopped) => return Ok(()),
+                computed => computed?,
+            };
+            let log_probs = target_log_probs(llama.device.kernels, &hidden, &llama.head, &packed.targets);
             sum -= log_probs.iter().map(|&value| f64::from(value)).sum::<f64>();
             tokens += log_probs.len() as u64;
+            if !sum.is_finite() {
+                let first = batch * self.config.batch_size;
+                let (last, step) = (first + sequences.len() - 1, self.state.step);
+                let detail = format!("pairs {first} to {last} of the encoded validation data");
+                return Err(Error::NonFinite { what: format!("the evaluation loss at step {step}"), detail });
+            }
         }
         let loss = sum / tokens as f64;
         self.state.validation_loss = Some(loss);
+        self.state.evaluated_step = Some(self.state.step);
         self.state.evaluation_due = false;
         (self.on_event)(TrainEvent::Evaluation { step: self.state.step, loss, tokens });
         (self.on_event)(TrainEvent::Phase("training"));
@@ -316,8 +332,13 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
+        self.state.seconds = self.seconds();
         let name = checkpoint::save(self.job.folder, &self.state, &self.set, &self.optimizer)?;
         (self.on_event)(TrainEvent::Checkpoint { step: self.state.step, name });
+        // Training does not end because old files cannot be removed.
+        if let Err(error) = checkpoint::prune(self.job.folder, &self.state, self.job.keep_checkpoints) {
+            (self.on_event)(TrainEvent::Warning(format!("old checkpoints could not be removed: {error}")));
+        }
         Ok(())
     }
 
@@ -328,10 +349,10 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         (self.on_event)(TrainEvent::Phase("writing samples"));
-        let most = self.job.model.config.max_position_embeddings.saturating_sub(SAMPLE_TOKENS);
+        let context = self.job.model.config.max_position_embeddings;
         let mut rows = Vec::with_capacity(pairs.len());
         for (index, pair) in pairs.iter().enumerate() {
-            let most_prompt = self.config.max_length.min(most);
+            let most_prompt = self.config.max_length.min(context.saturating_sub(SAMPLE_TOKENS));
             let prompt = self.job.template.encode_prompt(&self.job.model.tokenizer, &pair.response, most_prompt)?;
             rows.push(GenerateRow { index: index as u32, prompt });
         }
@@ -381,6 +402,11 @@ impl<'a> Trainer<'a> {
         Ok(self.outcome(String::new(), Some(step)))
     }
 
+    /// Of all sessions, without what was lost after the checkpoint that the last one resumed from.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
     fn outcome(&self, adapter_sha256: String, stopped_at: Option<u32>) -> TrainOutcome {
         let (lora, model) = (&self.config.lora, &self.job.model.config);
         TrainOutcome {
@@ -390,8 +416,8 @@ impl<'a> Trainer<'a> {
             validation_loss: self.state.validation_loss,
             trainable: lora.trainable(model),
             trainable_percent: lora.trainable_percent(model),
-            tokens: self.session.tokens,
-            seconds: self.started.elapsed().as_secs_f64(),
+            tokens: self.state.tokens,
+            seconds: self.seconds(),
             peak_memory_bytes: memory::peak_bytes(),
             adapter_sha256,
             stopped_at,

@@ -17,6 +17,7 @@ fn trained(folder: &std::path::Path) -> TrainOutcome {
         validation: &[],
         config: &full_batch(vec![Projection::VProj], 1),
         folder,
+        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: None,
     });
     outcome

@@ -7,7 +7,7 @@ use engine::model::BaseModel;
 use engine::{Control, Stop};
 
 use crate::greedy::{row, write};
-use crate::support::{golden_pairs, load, shared, short_template, tiny};
+use crate::support::{golden_pairs, load, shared, short_template, tiny, tiny_with};
 
 fn rows(model: &BaseModel) -> Vec<GenerateRow> {
     let template = short_template(&model.tokenizer);
@@ -147,4 +147,74 @@ fn weights_in_eight_bits_write_texts_that_do_not_depend_on_the_batch_and_are_ref
     let config = GenerateConfig { weights: WeightFormat::Int8, ..GenerateConfig::greedy(4, 1) };
     let error = generate(&stories, None, &[row(0, &[1])], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().starts_with("weights"), "{error}");
+}
+
+#[test]
+fn weights_that_are_not_finite_give_an_error_and_never_a_figure_or_a_text() {
+    let ids = [1, 5, 6, 7, 8];
+    for tensor in ["model.layers.0.self_attn.v_proj.weight", "model.norm.weight", "lm_head.weight"] {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+            let model = tiny_with(tensor, value);
+            let what = format!("{value} in {tensor}");
+            let errors = [
+                model.score(&ids).err(),
+                model.logits(&ids, 3).err(),
+                model.score_int8(&[ids.to_vec()]).err(),
+                generate(
+                    &model,
+                    None,
+                    &[row(1, &ids)],
+                    &[],
+                    &GenerateConfig::greedy(4, 1),
+                    &Control::default(),
+                    &mut |event| panic!("{what}: {event:?}"),
+                )
+                .err(),
+            ];
+            for (call, error) in ["score", "logits", "score_int8", "generate"].into_iter().zip(errors) {
+                // A huge finite weight may still give finite results, which are then right.
+                let Some(error) = error else {
+                    assert!(value.is_finite() || call == "score_int8", "{what}: {call} gave a result");
+                    continue;
+                };
+                assert_eq!(error.code(), spec::ErrorCode::NonFinite, "{what}: {call}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_of_several_stop_ids_ends_a_row() {
+    let model = tiny();
+    let rows = rows(&model);
+    let config = GenerateConfig::greedy(20, 8);
+    let free = write(&model, None, &rows, &config);
+    let (first, second) = (free[&10].ids[3], free[&11].ids[5]);
+    let mut found = BTreeMap::new();
+    generate(&model, None, &rows, &[first, second], &config, &Control::default(), &mut |event| {
+        if let GenerateEvent::Row(row) = event {
+            found.insert(row.index, row);
+        }
+    })
+    .unwrap();
+    for (index, row) in &found {
+        let whole = &free[index].ids;
+        let end = whole.iter().position(|id| *id == first || *id == second);
+        assert_eq!(row.ids, whole[..end.unwrap_or(whole.len())], "row {index}");
+        assert_eq!(row.stopped_by, end.map(|end| whole[end]), "row {index}");
+    }
+    assert!(found[&10].ended() && found[&11].ended());
+}
+
+#[test]
+fn a_prompt_that_leaves_too_little_of_the_context_is_refused_with_what_is_left() {
+    let model = tiny();
+    let context = model.config.max_position_embeddings;
+    for (prompt, left) in [(context - 2, "at most 2"), (context, "at most 0"), (context + 1, "tokens long")] {
+        let rows = [row(1, &vec![5; prompt])];
+        let config = GenerateConfig::greedy(3, 1);
+        let error = generate(&model, None, &rows, &[], &config, &Control::default(), &mut |_| {}).unwrap_err();
+        assert_eq!(error.code(), spec::ErrorCode::InvalidSetting);
+        assert!(error.to_string().contains(left), "{error}");
+    }
 }

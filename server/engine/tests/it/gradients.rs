@@ -50,6 +50,7 @@ impl Bench {
             validation: &self.pairs,
             config: &self.config,
             folder,
+            keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
             initial_factors: Some(initial),
         }
     }

@@ -120,6 +120,7 @@ fn check(name: &str) {
         validation: &[],
         config: &config,
         folder: folder.path(),
+        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: Some(&initial),
     });
     assert_eq!(outcome.trainable, case.trainable);
@@ -173,6 +174,7 @@ fn schedules_are_those_of_transformers() {
             validation: &[],
             config: &config,
             folder: folder.path(),
+            keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
             initial_factors: None,
         });
         assert_eq!(steps.len(), 20);
@@ -197,6 +199,7 @@ fn an_adapter_beside_the_weights_and_one_merged_into_them_give_the_same_logits()
         validation: &[],
         config: &full_batch(Projection::ALL.to_vec(), 3),
         folder: folder.path(),
+        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: Some(&initial),
     });
     let adapter = Adapter::load(&folder.path().join("adapter"), &model).unwrap();
@@ -248,6 +251,7 @@ fn three_steps_on_smollm2_are_pefts() {
         validation: &[],
         config: &config,
         folder: &folder.path().join("run"),
+        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: Some(&initial),
     });
     assert!(steps.iter().all(|step| step.supervised_tokens == golden.supervised_tokens));
@@ -301,6 +305,7 @@ fn initial_factors_of_another_shape_are_refused() {
             validation: &[],
             config,
             folder: folder.path(),
+            keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
             initial_factors: Some(initial),
         };
         train(&job, &Control::default(), &mut |_| {}).unwrap_err().to_string()

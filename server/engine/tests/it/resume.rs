@@ -12,7 +12,7 @@ use engine::template::Template;
 use engine::train::{Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
 use engine::{Control, Error, Stop};
 
-use crate::support::{full_batch, golden_pairs, load, pair, short_template, smollm2_path, tiny};
+use crate::support::{full_batch, golden_pairs, load, pair, short_template, smollm2_path, tiny, tiny_with};
 
 /// Seven pairs, one at a time and two to a step: four epochs of four steps, the last step of each a short one.
 struct Bench {
@@ -21,6 +21,7 @@ struct Bench {
     train: Vec<Pair>,
     validation: Vec<Pair>,
     config: TrainConfig,
+    keep_checkpoints: u32,
 }
 
 /// What one call of `train` gave.
@@ -30,6 +31,7 @@ struct Session {
     steps: Vec<Step>,
     evaluations: Vec<(u32, f64)>,
     checkpoints: Vec<u32>,
+    warnings: Vec<String>,
 }
 
 impl Session {
@@ -64,7 +66,7 @@ impl Bench {
             seed: 20,
             ..full_batch(Vec::new(), 1)
         };
-        Self { model, template, train, validation, config }
+        Self { model, template, train, validation, config, keep_checkpoints: 2 }
     }
 
     fn run(&self, folder: &Path, on: impl Fn(&TrainEvent, &Control)) -> Session {
@@ -75,14 +77,17 @@ impl Bench {
             validation: &self.validation,
             config: &self.config,
             folder,
+            keep_checkpoints: self.keep_checkpoints,
             initial_factors: None,
         };
         let control = Control::default();
         let (mut resumed, mut steps, mut evaluations, mut checkpoints) = (None, Vec::new(), Vec::new(), Vec::new());
+        let mut warnings = Vec::new();
         let result = train(&job, &control, &mut |event| {
             on(&event, &control);
             match event {
                 TrainEvent::Resumed { step } => resumed = Some(step),
+                TrainEvent::Warning(text) => warnings.push(text),
                 TrainEvent::Step(step) => steps.push(step),
                 TrainEvent::Evaluation { step, loss, .. } => evaluations.push((step, loss)),
                 TrainEvent::Checkpoint { step, name } => {
@@ -92,7 +97,7 @@ impl Bench {
                 _ => {}
             }
         });
-        Session { result, resumed, steps, evaluations, checkpoints }
+        Session { result, resumed, steps, evaluations, checkpoints, warnings }
     }
 }
 
@@ -206,18 +211,96 @@ fn a_run_that_was_cut_off_goes_on_from_its_newest_checkpoint() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it() {
+fn a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used() {
     let bench = Bench::new();
-    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let whole = tempfile::tempdir().unwrap();
     let uninterrupted = bench.run(whole.path(), nothing);
-    bench.run(cut.path(), at_step(10, Stop::Save));
-    let damaged = cut.path().join("checkpoints/step-00000010/factors.safetensors");
-    let mut bytes = fs::read(&damaged).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&damaged, bytes).unwrap();
-    let second = bench.run(cut.path(), nothing);
-    assert_eq!(second.resumed, Some(8));
-    assert_eq!(second.figures(), uninterrupted.figures()[8..]);
+    for file in ["factors.safetensors", "first_moment.safetensors", "state.json", "manifest.json"] {
+        let cut = tempfile::tempdir().unwrap();
+        bench.run(cut.path(), at_step(10, Stop::Save));
+        let damaged = cut.path().join("checkpoints/step-00000010").join(file);
+        let mut bytes = fs::read(&damaged).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&damaged, bytes).unwrap();
+        let second = bench.run(cut.path(), nothing);
+        assert_eq!(second.resumed, Some(8), "{file}");
+        assert_eq!(second.figures(), uninterrupted.figures()[8..], "{file}");
+        let [warning] = second.warnings.as_slice() else { panic!("{file}: {:?}", second.warnings) };
+        assert!(warning.contains("step-00000010 is damaged") && warning.ends_with("resuming from step 8"), "{warning}");
+    }
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_all_damaged_does_not_start_over_unasked() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    bench.run(folder.path(), at_step(6, Stop::Save));
+    for entry in fs::read_dir(folder.path().join("checkpoints")).unwrap() {
+        fs::write(entry.unwrap().path().join("state.json"), "{}").unwrap();
+    }
+    for _ in 0..2 {
+        let session = bench.run(folder.path(), nothing);
+        assert_eq!(session.result.unwrap_err().code(), spec::ErrorCode::Corrupt);
+        assert!(session.steps.is_empty());
+    }
+}
+
+fn kept(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder.join("checkpoints")).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_newest_checkpoints_and_the_one_with_the_lowest_evaluation_loss_are_kept() {
+    let mut bench = Bench::new();
+    bench.config.checkpoint_every = Some(1);
+    bench.config.evaluate_every = Some(2);
+    for keep in [1, 2, 3, 100] {
+        bench.keep_checkpoints = keep;
+        let folder = tempfile::tempdir().unwrap();
+        let first = bench.run(folder.path(), at_step(9, Stop::Save));
+        let second = bench.run(folder.path(), nothing);
+        let evaluations = [first.evaluations, second.evaluations].concat();
+        let after_start = evaluations.iter().filter(|(step, _)| *step > 0);
+        let (best, _) = *after_start.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+        let mut expected: Vec<u32> = (1..=16).filter(|step| step + keep > 16 || *step == best).collect();
+        expected.dedup();
+        let expected: Vec<String> = expected.into_iter().map(|step| format!("step-{step:08}")).collect();
+        assert_eq!(kept(folder.path()), expected, "keep {keep}, best {best}");
+    }
+}
+
+#[test]
+fn tokens_and_seconds_of_a_resumed_run_are_those_of_all_its_sessions() {
+    let bench = Bench::new();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let uninterrupted = bench.run(whole.path(), nothing).result.unwrap();
+    let mut seconds = 0.0;
+    for stop_at in [3, 9] {
+        let stopped = bench.run(parts.path(), at_step(stop_at, Stop::Save));
+        let outcome = stopped.result.unwrap();
+        assert!(outcome.seconds > seconds && stopped.steps.iter().all(|step| step.elapsed_s >= seconds));
+        seconds = outcome.seconds;
+    }
+    let outcome = bench.run(parts.path(), nothing).result.unwrap();
+    assert_eq!(outcome.tokens, uninterrupted.tokens);
+    assert!(outcome.seconds > seconds);
+}
+
+#[test]
+fn an_evaluation_that_is_not_finite_ends_the_run_before_it_is_reported() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let bench = Bench { model: tiny_with("model.layers.1.mlp.up_proj.weight", value), ..Bench::new() };
+        let folder = tempfile::tempdir().unwrap();
+        let session = bench.run(folder.path(), nothing);
+        let error = session.result.unwrap_err();
+        assert_eq!(error.code(), spec::ErrorCode::NonFinite);
+        assert!(error.to_string().contains("the evaluation loss at step 0"), "{error}");
+        assert!(session.evaluations.is_empty() && session.steps.is_empty());
+    }
 }
 
 #[test]
@@ -255,7 +338,7 @@ fn a_run_whose_largest_batch_does_not_fit_is_refused_before_its_first_step() {
     bench.config.batch_size = 1;
     bench.config.max_length = 64;
     bench.config.max_steps = Some(1);
-    assert_eq!(bench.run(folder.path(), nothing).result.unwrap().steps, 1, "what was refused is in nothing's way");
+    assert_eq!(bench.run(folder.path(), nothing).result.unwrap().steps, 1, "a refused run leaves nothing behind");
 }
 
 #[test]
@@ -297,7 +380,7 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
 }
 
 #[test]
-fn recomputed_layers_give_the_same_run_and_may_be_chosen_when_it_is_resumed() {
+fn activation_checkpointing_gives_the_same_run_and_may_be_chosen_when_it_is_resumed() {
     let mut bench = Bench::new();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let kept = bench.run(whole.path(), nothing);

@@ -67,6 +67,23 @@ pub fn tiny() -> BaseModel {
     load(&fixture("tiny-llama"))
 }
 
+/// tiny-llama with one value of a tensor replaced.
+pub fn tiny_with(tensor: &str, value: f32) -> BaseModel {
+    let (from, to) = (fixture("tiny-llama"), tempfile::tempdir().unwrap());
+    for entry in fs::read_dir(&from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let weights = to.path().join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let names: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let start = 8 + header + names[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[start..start + 4].copy_from_slice(&value.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    load(to.path())
+}
+
 /// tiny-llama with its embeddings as the head.
 pub fn tiny_tied() -> BaseModel {
     let (from, to) = (fixture("tiny-llama"), tempfile::tempdir().unwrap());

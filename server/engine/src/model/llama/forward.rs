@@ -1,29 +1,33 @@
-//! Forward: token ids of a packed batch to hidden states, keeping per layer what backward needs.
+//! Forward: token ids of a packed batch to hidden states, saving the activations that backward needs.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::super::ops::{Dropout, Lora, Rope, few_linear, int8_linear, linear, rms_norm, swiglu};
 use super::{Int8Weights, Llama, LoraSet};
+use crate::Result;
+use crate::control::Control;
 use crate::lora::Projection;
+use crate::model::ops::{Dropout, Lora, Rope, int8_linear, linear, linear_decode, rms_norm, swiglu};
 use crate::random::mix;
 
-/// One way through the model: where the tokens stand and what is beside the frozen weights.
+/// The parameters of one forward or backward pass beside the frozen weights.
 pub(crate) struct Pass<'a> {
     pub(crate) rope: Rope,
     pub(crate) lora: Option<&'a LoraSet>,
     pub(crate) dropout: DropoutSeed,
-    pub(crate) products: Products<'a>,
+    pub(crate) matmul: Matmul<'a>,
+    /// Checked before each layer: one layer of a large batch takes long.
+    pub(crate) control: &'a Control,
 }
 
-/// By which kernels a pass makes its products. Told by the caller, not by the number of tokens: a row's result then does not
-/// depend on how many others are beside it.
+/// The kernel of a pass's matmuls. Chosen by the caller, not by the number of tokens, so that a row's result does not
+/// depend on how many other rows there are.
 #[derive(Clone, Copy)]
-pub(crate) enum Products<'a> {
-    /// For whole sequences.
-    Many,
-    /// For one token of each row.
-    Few,
-    /// For either, with these weights.
+pub(crate) enum Matmul<'a> {
+    /// f32, for whole sequences.
+    Prefill,
+    /// f32, for one token of each row.
+    Decode,
+    /// int8 for either, with these weights.
     Int8(&'a Int8Weights),
 }
 
@@ -42,9 +46,9 @@ impl DropoutSeed {
     }
 }
 
-/// What one layer's backward needs beside its input. Norms and products that are cheap are made again instead. In the last layer
-/// there are only the rows that are supervised, but for keys and values.
-pub(super) struct Inner {
+/// What one layer's backward needs beside its input; cheap norms and products are recomputed instead. In the last
+/// layer, all but keys and values are of the supervised rows only.
+pub(super) struct LayerActivations {
     pub(super) q: Tensor<2>,       // [tokens, heads * head_dim], rotated
     pub(super) k: Tensor<2>,       // [tokens, kv_heads * head_dim], rotated
     pub(super) v: Tensor<2>,       // [tokens, kv_heads * head_dim]
@@ -54,98 +58,100 @@ pub(super) struct Inner {
     pub(super) up: Tensor<2>,      // [tokens, ffn]
 }
 
-pub(super) struct LayerTrace {
+pub(super) struct SavedLayer {
     pub(super) x: Tensor<2>, // [tokens, hidden]
-    /// None where it is computed again in backward.
-    pub(super) inner: Option<Inner>,
+    /// None with activation checkpointing: recomputed in backward.
+    pub(super) activations: Option<LayerActivations>,
 }
 
-/// What the whole backward needs.
-pub(crate) struct Trace {
-    pub(super) layers: Vec<LayerTrace>,
+/// What forward saves for backward.
+pub(crate) struct SavedActivations {
+    pub(super) layers: Vec<SavedLayer>,
     /// [rows, hidden], before the last norm.
     pub(super) last: Tensor<2>,
-    /// The tokens that the loss is of.
+    /// The tokens whose next token is supervised.
     pub(super) rows: Tensor<1, Int>,
 }
 
 impl Llama {
-    /// Sizes in bytes of the tensors of a [`Trace`] of so many tokens, in the order in which they are made: an allocator then puts them
-    /// where it put blocks of these sizes. Where layers are computed again, one of them is among these.
-    pub(crate) fn trace_bytes(&self, tokens: usize, recompute: bool) -> Vec<usize> {
+    /// Sizes in bytes of the tensors of [`SavedActivations`] of this many tokens, in the order of their allocation, so
+    /// that the allocator reuses reserved blocks of these sizes. With activation checkpointing, one recomputed layer is
+    /// included.
+    pub(crate) fn activation_bytes(&self, tokens: usize, checkpointing: bool) -> Vec<usize> {
         let config = &self.config;
         let (q, kv) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         let (x, inner) = (vec![hidden], [q, kv, kv, q, hidden, ffn, ffn]);
         let layers = config.num_hidden_layers;
-        let kept = if recompute {
+        let saved = if checkpointing {
             [x.repeat(layers), inner.to_vec()].concat()
         } else {
             [x, inner.to_vec()].concat().repeat(layers)
         };
-        kept.into_iter().map(|width| tokens * width * size_of::<f32>()).collect()
+        saved.into_iter().map(|width| tokens * width * size_of::<f32>()).collect()
     }
 }
 
 /// Attention as the caller arranges it (within segments, over a cache): layer, q, k, v -> context.
 pub(crate) type Attend<'a> = &'a mut dyn FnMut(usize, &Tensor<2>, &Tensor<2>, &Tensor<2>) -> Tensor<2>;
 
-impl Pass<'_> {
-    pub(super) fn lora_on(&self, layer: usize, projection: Projection) -> Option<Lora<'_>> {
-        let set = self.lora?;
-        let factors = set.factors.get(&(layer, projection))?;
-        Some(Lora { factors, scale: set.scale, dropout: self.dropout.of(layer, projection) })
-    }
-}
-
 impl Llama {
+    pub(super) fn lora_on<'a>(&self, layer: usize, projection: Projection, pass: &'a Pass<'_>) -> Option<Lora<'a>> {
+        let set = pass.lora?;
+        let factors = set.factors.get(&(layer, projection))?;
+        let dropout = pass.dropout.of(layer, projection);
+        Some(Lora { kernels: self.device.kernels, factors, scale: set.scale, dropout })
+    }
+
     /// ids -> normed hidden states [tokens, hidden].
-    pub(crate) fn hidden(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> Tensor<2> {
+    pub(crate) fn hidden(&self, ids: &[u32], pass: &Pass<'_>, attend: Attend<'_>) -> Result<Tensor<2>> {
         self.hidden_at(ids, pass, attend, None)
     }
 
-    /// As [`Self::hidden`], for some of the tokens alone: [rows, hidden]. In the last layer only keys and values are computed of
-    /// the others, and `attend` gets the queries of these.
+    /// As [`Self::hidden`], for these rows only: [rows, hidden]. In the last layer only keys and values are computed
+    /// for the others, and `attend` gets the queries of these rows.
     pub(crate) fn hidden_at(
         &self,
         ids: &[u32],
         pass: &Pass<'_>,
         attend: Attend<'_>,
         rows: Option<&[usize]>,
-    ) -> Tensor<2> {
+    ) -> Result<Tensor<2>> {
         let mut x = self.embed(ids);
         let rows = rows.map(|rows| self.indices(rows.iter().map(|&row| row as i64).collect()));
         for index in 0..self.layers.len() {
+            pass.control.check()?;
             let wanted = rows.as_ref().filter(|_| index + 1 == self.layers.len());
-            let inner = self.layer_inner(index, &x, pass, attend, wanted);
+            let activations = self.layer_activations(index, &x, pass, attend, wanted);
             drop(x);
-            x = self.layer_end(index, &inner, pass);
+            x = self.layer_output(index, &activations, pass);
         }
-        rms_norm(x, &self.norm, self.config.rms_norm_eps)
+        Ok(rms_norm(self.device.kernels, x, &self.norm, self.config.rms_norm_eps))
     }
 
-    /// As [`Self::hidden_at`], with the trace that [`Llama::backward`] takes. With `recompute` it keeps each layer's input
-    /// alone: a quarter of the memory, for most of another forward pass.
-    pub(crate) fn hidden_traced(
+    /// As [`Self::hidden_at`], with the activations that [`Llama::backward`] takes. With `checkpointing` (activation
+    /// checkpointing) only each layer's input is saved: a quarter of the memory, for most of another forward pass.
+    pub(crate) fn hidden_saving(
         &self,
         ids: &[u32],
         pass: &Pass<'_>,
         attend: Attend<'_>,
         rows: &[usize],
-        recompute: bool,
-    ) -> (Tensor<2>, Trace) {
+        checkpointing: bool,
+    ) -> Result<(Tensor<2>, SavedActivations)> {
         let mut x = self.embed(ids);
         let rows = self.indices(rows.iter().map(|&row| row as i64).collect());
         let mut layers = Vec::with_capacity(self.layers.len());
         for index in 0..self.layers.len() {
+            pass.control.check()?;
             let wanted = Some(&rows).filter(|_| index + 1 == self.layers.len());
-            let inner = self.layer_inner(index, &x, pass, attend, wanted);
-            let next = self.layer_end(index, &inner, pass);
-            layers.push(LayerTrace { x, inner: (!recompute).then_some(inner) });
+            let activations = self.layer_activations(index, &x, pass, attend, wanted);
+            let next = self.layer_output(index, &activations, pass);
+            layers.push(SavedLayer { x, activations: (!checkpointing).then_some(activations) });
             x = next;
         }
-        let hidden = rms_norm(x.clone(), &self.norm, self.config.rms_norm_eps);
-        (hidden, Trace { layers, last: x, rows })
+        let hidden = rms_norm(self.device.kernels, x.clone(), &self.norm, self.config.rms_norm_eps);
+        Ok((hidden, SavedActivations { layers, last: x, rows }))
     }
 
     /// [tokens, hidden]
@@ -155,23 +161,23 @@ impl Llama {
 
     fn indices(&self, indices: Vec<i64>) -> Tensor<1, Int> {
         let length = indices.len();
-        Tensor::from_data(TensorData::new(indices, [length]), &self.device)
+        Tensor::from_data(TensorData::new(indices, [length]), &self.device.inner)
     }
 
-    /// One layer up to its gate; with `wanted`, of these rows alone but for keys and values.
-    pub(super) fn layer_inner(
+    /// One layer up to gate and up; with `wanted`, all but keys and values for these rows only.
+    pub(super) fn layer_activations(
         &self,
         index: usize,
         x: &Tensor<2>,
         pass: &Pass<'_>,
         attend: Attend<'_>,
         wanted: Option<&Tensor<1, Int>>,
-    ) -> Inner {
+    ) -> LayerActivations {
         let layer = &self.layers[index];
-        let eps = self.config.rms_norm_eps;
+        let (kernels, eps) = (self.device.kernels, self.config.rms_norm_eps);
         let project = |projection, x: &Tensor<2>| self.project(index, projection, x.clone(), None, pass);
 
-        let normed = rms_norm(x.clone(), &layer.attention_norm, eps);
+        let normed = rms_norm(kernels, x.clone(), &layer.attention_norm, eps);
         let k = pass.rope.rotate(project(Projection::KProj, &normed));
         let v = project(Projection::VProj, &normed);
         let (x, q) = match wanted {
@@ -184,74 +190,105 @@ impl Llama {
         let context = attend(index, &q, &k, &v);
         let middle = self.project(index, Projection::OProj, context.clone(), Some(x), pass);
 
-        let normed = rms_norm(middle.clone(), &layer.ffn_norm, eps);
+        let normed = rms_norm(kernels, middle.clone(), &layer.ffn_norm, eps);
         let gate = project(Projection::GateProj, &normed);
         let up = project(Projection::UpProj, &normed);
-        Inner { q, k, v, context, middle, gate, up }
+        LayerActivations { q, k, v, context, middle, gate, up }
     }
 
     /// The layer's output: [tokens, hidden].
-    fn layer_end(&self, index: usize, inner: &Inner, pass: &Pass<'_>) -> Tensor<2> {
-        let product = swiglu(inner.gate.clone(), inner.up.clone());
-        self.project(index, Projection::DownProj, product, Some(inner.middle.clone()), pass)
+    fn layer_output(&self, index: usize, activations: &LayerActivations, pass: &Pass<'_>) -> Tensor<2> {
+        let LayerActivations { gate, up, middle, .. } = activations;
+        let product = swiglu(self.device.kernels, gate.clone(), up.clone());
+        self.project(index, Projection::DownProj, product, Some(middle.clone()), pass)
     }
 
-    /// `into` (or nothing) + the projection of x, its LoRA included.
+    /// The projection of x, its LoRA included, plus `residual` (if any).
     fn project(
         &self,
         index: usize,
         projection: Projection,
         x: Tensor<2>,
-        into: Option<Tensor<2>>,
+        residual: Option<Tensor<2>>,
         pass: &Pass<'_>,
     ) -> Tensor<2> {
         let weight = self.layers[index].weight(projection);
-        match (pass.lora_on(index, projection), pass.products) {
-            (Some(lora), _) => lora.add(linear(x.clone(), weight, into), x),
-            (None, Products::Many) => linear(x, weight, into),
-            (None, Products::Few) => few_linear(x, weight, into),
-            (None, Products::Int8(small)) => int8_linear(x, small.projection(index, projection), into),
+        let kernels = self.device.kernels;
+        match (self.lora_on(index, projection, pass), pass.matmul) {
+            (Some(lora), _) => lora.add(linear(kernels, x.clone(), weight, residual), x),
+            (None, Matmul::Prefill) => linear(kernels, x, weight, residual),
+            (None, Matmul::Decode) => linear_decode(kernels, x, weight, residual),
+            (None, Matmul::Int8(weights)) => int8_linear(x, weights.projection(index, projection), residual),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::path::Path;
 
-    use super::super::super::BaseModel;
-    use super::super::super::ops::{Segments, attention};
     use super::*;
     use crate::device::Device;
+    use crate::model::BaseModel;
+    use crate::model::ops::{Segments, attention};
+    use crate::{Error, Stop};
+
+    const IDS: [u32; 7] = [5, 6, 7, 8, 9, 10, 11];
+    const ROWS: [usize; 7] = [0, 1, 2, 3, 4, 5, 6];
+
+    fn tiny() -> BaseModel {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+        BaseModel::load(&path, &Device::open("flex").unwrap(), &mut |_, _| {}).unwrap()
+    }
+
+    fn pass<'a>(llama: &Llama, control: &'a Control) -> (Pass<'a>, Segments) {
+        let config = &llama.config;
+        let rope = Rope::new(&ROWS, config.head_dim, config.rope_theta, &llama.device);
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let segments = Segments::new(&[7], heads, kv_heads, config.head_dim, &llama.device);
+        (Pass { rope, lora: None, dropout: DropoutSeed::OFF, matmul: Matmul::Prefill, control }, segments)
+    }
 
     #[test]
-    fn a_trace_holds_the_bytes_that_are_reserved_for_it() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
-        let model = BaseModel::load(&path, &Device::open("flex").unwrap(), &mut |_, _| {}).unwrap();
-        let (config, device) = (&model.config, &model.llama.device);
-        let ids = [5, 6, 7, 8, 9, 10, 11];
-        let rope = Rope::new(&[0, 1, 2, 3, 4, 5, 6], config.head_dim, config.rope_theta, device);
-        let pass = Pass { rope, lora: None, dropout: DropoutSeed::OFF, products: Products::Many };
-        let segments =
-            Segments::new(&[7], config.num_attention_heads, config.num_key_value_heads, config.head_dim, device);
-        for recompute in [false, true] {
+    fn saved_activations_have_the_sizes_that_are_reserved_for_them() {
+        let (llama, control) = (tiny().llama, Control::default());
+        let (pass, segments) = pass(&llama, &control);
+        for checkpointing in [false, true] {
             let attend = &mut |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, &segments);
-            let (_, trace) = model.llama.hidden_traced(&ids, &pass, attend, &[0, 1, 2, 3, 4, 5, 6], recompute);
+            let (_, saved) = llama.hidden_saving(&IDS, &pass, attend, &ROWS, checkpointing).unwrap();
             let mut held = Vec::new();
-            for LayerTrace { x, inner } in trace.layers {
+            for SavedLayer { x, activations } in saved.layers {
                 held.push(x);
-                if let Some(Inner { q, k, v, context, middle, gate, up }) = inner {
+                if let Some(LayerActivations { q, k, v, context, middle, gate, up }) = activations {
                     held.extend([q, k, v, context, middle, gate, up]);
                 }
             }
             let held: Vec<usize> = held.iter().map(|x| x.dims()[0] * x.dims()[1] * 4).collect();
-            let mut reserved = model.llama.trace_bytes(7, recompute);
+            let mut reserved = llama.activation_bytes(7, checkpointing);
             for size in held {
-                let place = reserved.iter().position(|&reserved| reserved == size).expect("each tensor has its block");
-                reserved.remove(place);
+                let block = reserved.iter().position(|&reserved| reserved == size).expect("each tensor has its block");
+                reserved.remove(block);
             }
-            let again = if recompute { 7 } else { 0 };
-            assert_eq!(reserved.len(), again, "what one layer computed again holds");
+            let recomputed = if checkpointing { 7 } else { 0 };
+            assert_eq!(reserved.len(), recomputed, "the tensors of one recomputed layer");
         }
+    }
+
+    #[test]
+    fn a_stop_ends_a_batch_at_the_next_layer_forward_and_backward() {
+        let (llama, control) = (tiny().llama, Control::default());
+        let (pass, segments) = pass(&llama, &control);
+        let layers = Cell::new(0);
+        let attend = &mut |_: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| {
+            layers.set(layers.get() + 1);
+            attention(q, k, v, &segments)
+        };
+        let (hidden, saved) = llama.hidden_saving(&IDS, &pass, attend, &ROWS, false).unwrap();
+        control.stop(Stop::Save);
+        assert!(matches!(llama.hidden(&IDS, &pass, attend), Err(Error::Stopped)));
+        assert!(matches!(llama.hidden_saving(&IDS, &pass, attend, &ROWS, false), Err(Error::Stopped)));
+        assert!(matches!(llama.backward(saved, hidden, &pass, &|_| &segments), Err(Error::Stopped)));
+        assert_eq!(layers.get(), llama.layers.len(), "no further layer is computed");
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::super::ops::{Factors, Int8Matrix, few_linear, int8_linear, linear};
-use super::Products;
+use super::Matmul;
 use crate::Result;
+use crate::device::Device;
 use crate::lora::Projection;
+use crate::model::ops::{Factors, Int8Matrix, int8_linear, linear, linear_decode, quantize};
 use crate::model::{LlamaConfig, LoadProgress, ModelFiles};
 
 /// Cheap to clone: tensors are shared.
@@ -19,7 +20,7 @@ pub(crate) struct Llama {
     pub(crate) norm: Tensor<1>,
     /// The embedding itself where the head is tied.
     pub(crate) head: Tensor<2>, // [vocabulary, hidden]
-    pub(crate) device: burn::tensor::Device,
+    pub(crate) device: Device,
 }
 
 /// Projections are `[out, in]`, as HF stores them.
@@ -45,7 +46,7 @@ pub(crate) struct LoraSet {
     pub(crate) factors: BTreeMap<(usize, Projection), Factors>,
 }
 
-/// The projections and the head in eight bits.
+/// The projections and the head, quantized to int8.
 pub(crate) struct Int8Weights {
     /// In the order of [`Projection::ALL`].
     layers: Vec<Vec<Int8Matrix>>,
@@ -53,11 +54,12 @@ pub(crate) struct Int8Weights {
 }
 
 impl Int8Weights {
-    /// None where the device or the model's widths do not allow it.
+    /// None where the device has no fused kernels or the model's widths are not multiples of the blocks.
     pub(crate) fn of(llama: &Llama) -> Option<Self> {
-        let layer = |layer: &Layer| layer.projections.iter().map(Int8Matrix::of).collect();
+        let quantize = |weight: &Tensor<2>| quantize(llama.device.kernels, weight);
+        let layer = |layer: &Layer| layer.projections.iter().map(quantize).collect();
         let layers: Option<Vec<Vec<Int8Matrix>>> = llama.layers.iter().map(layer).collect();
-        Some(Self { layers: layers?, head: Int8Matrix::of(&llama.head)? })
+        Some(Self { layers: layers?, head: quantize(&llama.head)? })
     }
 
     pub(crate) fn projection(&self, layer: usize, projection: Projection) -> &Int8Matrix {
@@ -67,15 +69,15 @@ impl Int8Weights {
 
 impl Llama {
     /// hidden [rows, hidden] -> [rows, vocabulary].
-    pub(crate) fn logits(&self, hidden: Tensor<2>, products: Products<'_>) -> Tensor<2> {
-        match products {
-            Products::Many => linear(hidden, &self.head, None),
-            Products::Few => few_linear(hidden, &self.head, None),
-            Products::Int8(small) => int8_linear(hidden, &small.head, None),
+    pub(crate) fn logits(&self, hidden: Tensor<2>, matmul: Matmul<'_>) -> Tensor<2> {
+        match matmul {
+            Matmul::Prefill => linear(self.device.kernels, hidden, &self.head, None),
+            Matmul::Decode => linear_decode(self.device.kernels, hidden, &self.head, None),
+            Matmul::Int8(weights) => int8_linear(hidden, &weights.head, None),
         }
     }
 
-    pub(crate) fn load(files: &ModelFiles, device: &burn::tensor::Device, progress: LoadProgress<'_>) -> Result<Self> {
+    pub(crate) fn load(files: &ModelFiles, device: &Device, progress: LoadProgress<'_>) -> Result<Self> {
         let config = files.config.clone();
         let hidden = config.hidden_size;
         let total = 3 + config.num_hidden_layers as u64 * 9 - u64::from(config.tie_word_embeddings);
@@ -86,10 +88,11 @@ impl Llama {
             progress(done, total);
             Ok(values)
         };
-        let matrix = |values: Vec<f32>, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), device);
+        let matrix =
+            |values: Vec<f32>, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), &device.inner);
         let vector = |values: Vec<f32>| {
             let length = values.len();
-            Tensor::from_data(TensorData::new(values, [length]), device)
+            Tensor::from_data(TensorData::new(values, [length]), &device.inner)
         };
 
         let vocabulary = [config.vocab_size, hidden];

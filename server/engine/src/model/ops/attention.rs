@@ -1,31 +1,24 @@
 //! Causal grouped-query attention within each sequence of a packed batch.
 //!
-//! Each group of query heads shares a key/value head without copying it: the group's queries are stacked as rows,
-//! `[kv_heads, group * length, head_dim]`. What is kept for backward is q, k, v and the output; the
-//! probabilities are made again, so nothing of size length x length outlives a sequence's turn.
+//! Backward gets q, k, v and the output and recomputes the probabilities, so nothing of size length x length is kept.
+//! In the composition, the queries of a group of heads that share a key/value head are stacked as rows, `[kv_heads,
+//! group * length, head_dim]`, so that keys and values are not copied.
 
-use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Tensor, TensorData, activation};
+use kernels::attention::Sequence;
 
-use super::cpu;
+use super::extension;
+use crate::device::{Device, Kernels};
 
-/// Where the sequences of a packed batch lie, with the causal masks that all layers share.
+/// Where the sequences of a packed batch lie, and which of their tokens are queries.
 pub(crate) struct Segments {
-    lengths: Vec<usize>,
-    /// The queries of each sequence: the first one's place in it, and how many.
-    queries: Vec<(usize, usize)>,
-    /// Only where the composition is used: the fused kernel needs no masks.
+    sequences: Vec<Sequence>,
+    /// With the causal masks that all layers share. Empty for the fused kernel, which needs none.
     parts: Vec<Segment>,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
-}
-
-/// One sequence of a packed batch: its tokens, and which of them ask.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) length: usize,
-    pub(super) first: usize,
-    pub(super) queries: usize,
+    kernels: Kernels,
 }
 
 struct Segment {
@@ -34,62 +27,47 @@ struct Segment {
     /// First row of its queries, and how many.
     query_start: usize,
     queries: usize,
-    masked: Tensor<3, Bool>, // [1, group * queries, length], true where a query may not look
+    masked: Tensor<3, Bool>, // [1, group * queries, length], true where a query may not attend
 }
 
 impl Segments {
+    /// Every token is a query.
     pub(crate) fn new(lengths: &[usize], heads: usize, kv_heads: usize, head_dim: usize, device: &Device) -> Self {
-        let queries = lengths.iter().map(|&length| (0, length)).collect();
-        Self { lengths: lengths.to_vec(), queries, parts: Vec::new(), heads, kv_heads, head_dim }.made_for(device)
+        let sequences = lengths.iter().map(|&length| Sequence { length, first_query: 0, queries: length }).collect();
+        Self { sequences, parts: Vec::new(), heads, kv_heads, head_dim, kernels: device.kernels }.with_masks(device)
     }
 
-    /// The same sequences with these queries alone, as (first, how many) of each.
-    pub(crate) fn with_queries(&self, queries: Vec<(usize, usize)>, device: &Device) -> Self {
-        let Self { lengths, heads, kv_heads, head_dim, .. } = self;
-        let (lengths, parts) = (lengths.clone(), Vec::new());
-        Self { lengths, queries, parts, heads: *heads, kv_heads: *kv_heads, head_dim: *head_dim }.made_for(device)
+    /// The same sequences with only these queries, as (first, how many) of each.
+    pub(crate) fn with_queries(&self, queries: &[(usize, usize)], device: &Device) -> Self {
+        let sequences = self
+            .sequences
+            .iter()
+            .zip(queries)
+            .map(|(sequence, &(first_query, queries))| Sequence { first_query, queries, ..*sequence })
+            .collect();
+        Self { sequences, parts: Vec::new(), ..*self }.with_masks(device)
     }
 
-    fn made_for(mut self, device: &Device) -> Self {
-        if !cpu::applies(device) {
-            self.parts = self.masked(device);
+    fn with_masks(mut self, device: &Device) -> Self {
+        if self.kernels == Kernels::Fused {
+            return self;
         }
-        self
-    }
-
-    fn masked(&self, device: &Device) -> Vec<Segment> {
         let (mut start, mut query_start) = (0, 0);
-        self.lengths
-            .iter()
-            .zip(&self.queries)
-            .map(|(&length, &(first, queries))| {
-                let mut masked = Vec::with_capacity(self.group() * queries * length);
-                for row in 0..self.group() * queries {
-                    let position = first + row % queries;
-                    masked.extend((0..length).map(|other| other > position));
-                }
-                let masked = TensorData::new(masked, [1, self.group() * queries, length]);
-                let part = Segment { start, length, query_start, queries, masked: Tensor::from_data(masked, device) };
-                start += length;
-                query_start += queries;
-                part
-            })
-            .collect()
-    }
-
-    /// For the composition on a device that has a fused kernel too.
-    #[cfg(test)]
-    pub(super) fn with_masks(mut self, device: &Device) -> Self {
-        self.parts = self.masked(device);
+        let part = |&Sequence { length, first_query, queries }: &Sequence| {
+            let mut masked = Vec::with_capacity(self.group() * queries * length);
+            for row in 0..self.group() * queries {
+                let position = first_query + row % queries;
+                masked.extend((0..length).map(|other| other > position));
+            }
+            let masked = TensorData::new(masked, [1, self.group() * queries, length]);
+            let masked = Tensor::from_data(masked, &device.inner);
+            let part = Segment { start, length, query_start, queries, masked };
+            start += length;
+            query_start += queries;
+            part
+        };
+        self.parts = self.sequences.iter().map(part).collect();
         self
-    }
-
-    fn places(&self) -> Vec<Place> {
-        self.lengths
-            .iter()
-            .zip(&self.queries)
-            .map(|(&length, &(first, queries))| Place { length, first, queries })
-            .collect()
     }
 
     fn group(&self) -> usize {
@@ -138,14 +116,13 @@ impl Segments {
 
 /// q: [queries, heads * head_dim], k and v: [tokens, kv_heads * head_dim], rotated -> [queries, heads * head_dim].
 pub(crate) fn attention(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &Segments) -> Tensor<2> {
-    if cpu::applies(&q.device()) {
-        cpu::attention(q, k, v, segments.places(), segments.head_dim)
-    } else {
-        composed(q, k, v, segments)
+    match segments.kernels {
+        Kernels::Fused => extension::attention(q, k, v, segments.sequences.clone(), segments.head_dim),
+        Kernels::Composed => composed(q, k, v, segments),
     }
 }
 
-pub(super) fn composed(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &Segments) -> Tensor<2> {
+fn composed(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &Segments) -> Tensor<2> {
     let outputs = segments
         .parts
         .iter()
@@ -158,16 +135,15 @@ pub(super) fn composed(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, segments: &S
 }
 
 /// [dL/dq, dL/dk, dL/dv] from q, k, v, the output y, and dL/dy.
-pub(crate) fn attention_backward(trace: [&Tensor<2>; 5], segments: &Segments) -> [Tensor<2>; 3] {
-    let [q, k, v, _, dy] = trace;
-    if cpu::applies(&q.device()) {
-        cpu::attention_backward(trace, segments.places(), segments.head_dim)
-    } else {
-        composed_backward(q, k, v, dy, segments)
+pub(crate) fn attention_backward(saved: [&Tensor<2>; 5], segments: &Segments) -> [Tensor<2>; 3] {
+    let [q, k, v, _, dy] = saved;
+    match segments.kernels {
+        Kernels::Fused => extension::attention_backward(saved, segments.sequences.clone(), segments.head_dim),
+        Kernels::Composed => composed_backward(q, k, v, dy, segments),
     }
 }
 
-pub(super) fn composed_backward(
+fn composed_backward(
     q: &Tensor<2>,
     k: &Tensor<2>,
     v: &Tensor<2>,

@@ -3,10 +3,15 @@
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use super::cpu;
+use super::extension;
+use crate::Result;
+use crate::control::Control;
+use crate::device::Kernels;
 
-/// Logits of one chunk: about 64 MB at a vocabulary of 49,152.
+/// Positions of one chunk of the composition: its logits take about 64 MB at a vocabulary of 49,152.
 const CHUNK: usize = 320;
+/// Positions that the fused kernel gets at once: between chunks a stop is noticed. A multiple of its blocks of rows.
+const FUSED_CHUNK: usize = 4096;
 
 pub(crate) struct HeadLoss {
     /// Sum over the positions, in nats.
@@ -15,20 +20,50 @@ pub(crate) struct HeadLoss {
     pub(crate) gradient: Tensor<2>,
 }
 
-/// hidden: [positions, hidden], weight: [vocabulary, hidden], one target id per position.
-pub(crate) fn head_loss(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64) -> HeadLoss {
-    if cpu::applies(&hidden.device()) {
-        let (losses, gradient) = cpu::head_loss(hidden, weight, targets, scale);
-        return HeadLoss { sum: total(losses), gradient };
+/// hidden: [positions, hidden], weight: [vocabulary, hidden], one target id per position. Stops between chunks when
+/// asked to.
+pub(crate) fn head_loss(
+    kernels: Kernels,
+    hidden: &Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &[u32],
+    scale: f64,
+    control: &Control,
+) -> Result<HeadLoss> {
+    match kernels {
+        Kernels::Fused => fused(hidden, weight, targets, scale, control),
+        Kernels::Composed => composed(hidden, weight, targets, scale, control),
     }
-    composed(hidden, weight, targets, scale)
 }
 
-pub(super) fn composed(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64) -> HeadLoss {
+fn fused(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], scale: f64, control: &Control) -> Result<HeadLoss> {
+    let (mut sum, mut gradients) = (0.0, Vec::new());
+    for (index, chunk) in targets.chunks(FUSED_CHUNK).enumerate() {
+        control.check()?;
+        let rows = hidden.clone().narrow(0, index * FUSED_CHUNK, chunk.len());
+        let (losses, gradient) = extension::head_loss(&rows, weight, chunk, scale);
+        sum = values(losses).into_iter().map(f64::from).fold(sum, |sum, loss| sum + loss);
+        gradients.push(gradient);
+    }
+    let gradient = match gradients.len() {
+        1 => gradients.swap_remove(0),
+        _ => Tensor::cat(gradients, 0),
+    };
+    Ok(HeadLoss { sum, gradient })
+}
+
+fn composed(
+    hidden: &Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &[u32],
+    scale: f64,
+    control: &Control,
+) -> Result<HeadLoss> {
     let device = hidden.device();
     let mut sum = 0.0;
     let mut gradients = Vec::with_capacity(targets.len().div_ceil(CHUNK));
     for (index, chunk) in targets.chunks(CHUNK).enumerate() {
+        control.check()?;
         let rows = chunk.len();
         let logits = hidden.clone().narrow(0, index * CHUNK, rows).matmul(weight.clone().transpose());
         let log_probs = activation::log_softmax(logits, 1); // [rows, vocabulary]
@@ -40,13 +75,13 @@ pub(super) fn composed(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], 
         let dlogits = log_probs.exp().scatter(1, picks, minus_one, burn::tensor::IndexingUpdateOp::Add);
         gradients.push(dlogits.matmul(weight.clone()) * scale);
     }
-    HeadLoss { sum, gradient: Tensor::cat(gradients, 0) }
+    Ok(HeadLoss { sum, gradient: Tensor::cat(gradients, 0) })
 }
 
 /// Log-probability of each target in nats, without gradients.
-pub(crate) fn target_log_probs(hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
-    if cpu::applies(&hidden.device()) {
-        return values(cpu::head_losses(hidden, weight, targets)).into_iter().map(|loss| -loss).collect();
+pub(crate) fn target_log_probs(kernels: Kernels, hidden: &Tensor<2>, weight: &Tensor<2>, targets: &[u32]) -> Vec<f32> {
+    if kernels == Kernels::Fused {
+        return values(extension::head_losses(hidden, weight, targets)).into_iter().map(|loss| -loss).collect();
     }
     let device = hidden.device();
     let mut all = Vec::with_capacity(targets.len());

@@ -4,7 +4,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::cpu;
+use super::{Dropout, Int8Matrix, extension};
+use crate::device::Kernels;
 
 /// A LoRA's factors on one projection.
 #[derive(Clone)]
@@ -18,71 +19,51 @@ pub(crate) struct FactorGradients {
     pub(crate) b: Tensor<2>,
 }
 
-/// Inverted dropout whose mask is a function of its seed, so that backward makes the same one again instead of keeping it.
-#[derive(Clone, Copy)]
-pub(crate) struct Dropout {
-    pub(crate) rate: f64,
-    pub(crate) seed: u64,
-}
-
-impl Dropout {
-    /// What the value at `place` of the tensor is multiplied by. The place is mixed with both halves of the seed by MurmurHash3's
-    /// finaliser, in 32-bit steps of which eight or sixteen go side by side in a vector.
-    #[inline(always)]
-    pub(super) fn factor(self, place: u32) -> f32 {
-        let keep = (1.0 / (1.0 - self.rate)) as f32;
-        let threshold = (self.rate * f64::from(u32::MAX)) as u32;
-        let (low, high) = (self.seed as u32, (self.seed >> 32) as u32);
-        let mut draw = place.wrapping_mul(0x9e37_79b1) ^ low;
-        draw = (draw ^ (draw >> 16)).wrapping_mul(0x85eb_ca6b) ^ high;
-        draw = (draw ^ (draw >> 13)).wrapping_mul(0xc2b2_ae35);
-        draw ^= draw >> 16;
-        if draw < threshold { 0.0 } else { keep }
+/// x: [tokens, in], weight: [out, in] -> x Wᵀ + `residual` (if any): [tokens, out].
+pub(crate) fn linear(kernels: Kernels, x: Tensor<2>, weight: &Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    match kernels {
+        Kernels::Fused => extension::linear(x, weight, residual),
+        Kernels::Composed => sum(x.matmul(weight.clone().transpose()), residual),
     }
-
-    pub(super) fn composed(self, x: Tensor<2>) -> Tensor<2> {
-        if self.rate == 0.0 {
-            return x;
-        }
-        let shape = x.dims();
-        let mask: Vec<f32> = (0..(shape[0] * shape[1]) as u32).map(|place| self.factor(place)).collect();
-        let device = x.device();
-        x * Tensor::from_data(TensorData::new(mask, shape), &device)
-    }
-}
-
-/// x: [tokens, in], weight: [out, in] -> `into` (or nothing) + x Wᵀ: [tokens, out].
-pub(crate) fn linear(x: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
-    if cpu::applies(&x.device()) {
-        return cpu::linear(x, weight, false, into);
-    }
-    plus(x.matmul(weight.clone().transpose()), into)
 }
 
 /// As [`linear`] for the few rows of a decoding step: a row's result does not depend on how many others there are.
-pub(crate) fn few_linear(x: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
-    if cpu::applies(&x.device()) {
-        return plus(cpu::few_linear(x, weight), into);
+pub(crate) fn linear_decode(
+    kernels: Kernels,
+    x: Tensor<2>,
+    weight: &Tensor<2>,
+    residual: Option<Tensor<2>>,
+) -> Tensor<2> {
+    match kernels {
+        Kernels::Fused => sum(extension::linear_decode(x, weight), residual),
+        Kernels::Composed => linear(kernels, x, weight, residual),
     }
-    linear(x, weight, into)
 }
 
-/// As [`few_linear`] in eight bits, for any number of rows.
-pub(crate) fn int8_linear(x: Tensor<2>, weight: &cpu::Int8Matrix, into: Option<Tensor<2>>) -> Tensor<2> {
-    plus(cpu::int8_linear(x, weight), into)
-}
-
-/// dy: [tokens, out] -> `into` (or nothing) + dL/dx: [tokens, in].
-pub(crate) fn linear_backward(dy: Tensor<2>, weight: &Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
-    if cpu::applies(&dy.device()) {
-        return cpu::linear(dy, weight, true, into);
+/// A frozen weight in int8; None without fused kernels, or where `in` is not a multiple of the blocks.
+pub(crate) fn quantize(kernels: Kernels, weight: &Tensor<2>) -> Option<Int8Matrix> {
+    match kernels {
+        Kernels::Fused => Int8Matrix::quantize(weight),
+        Kernels::Composed => None,
     }
-    plus(dy.matmul(weight.clone()), into)
 }
 
-fn plus(x: Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
-    match into {
-        Some(into) => into + x,
+/// As [`linear_decode`] in int8, for any number of rows.
+pub(crate) fn int8_linear(x: Tensor<2>, weight: &Int8Matrix, residual: Option<Tensor<2>>) -> Tensor<2> {
+    sum(extension::int8_linear(x, weight), residual)
+}
+
+/// dy: [tokens, out] -> dL/dx + `dx` (if any): [tokens, in].
+pub(crate) fn linear_backward(kernels: Kernels, dy: Tensor<2>, weight: &Tensor<2>, dx: Option<Tensor<2>>) -> Tensor<2> {
+    match kernels {
+        Kernels::Fused => extension::linear_backward(dy, weight, dx),
+        Kernels::Composed => sum(dy.matmul(weight.clone()), dx),
+    }
+}
+
+fn sum(x: Tensor<2>, addend: Option<Tensor<2>>) -> Tensor<2> {
+    match addend {
+        Some(addend) => addend + x,
         None => x,
     }
 }
@@ -90,6 +71,7 @@ fn plus(x: Tensor<2>, into: Option<Tensor<2>>) -> Tensor<2> {
 /// A LoRA beside a projection.
 #[derive(Clone, Copy)]
 pub(crate) struct Lora<'a> {
+    pub(crate) kernels: Kernels,
     pub(crate) factors: &'a Factors,
     /// alpha / rank
     pub(crate) scale: f64,
@@ -99,30 +81,43 @@ pub(crate) struct Lora<'a> {
 impl Lora<'_> {
     /// x: [tokens, in], y: [tokens, out] -> y + scale * drop(x) Aᵀ Bᵀ.
     pub(crate) fn add(&self, y: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        if cpu::applies(&x.device()) { cpu::lora(y, x, self) } else { self.composed(y, x) }
-    }
-
-    pub(super) fn composed(&self, y: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        let low = self.dropout.composed(x).matmul(self.factors.a.clone().transpose()); // [tokens, rank]
-        y + low.matmul(self.factors.b.clone().transpose()) * self.scale
-    }
-
-    /// dx, which the LoRA's part of dL/dx is added to, and the factors' gradients. x: [tokens, in], dy: [tokens, out].
-    pub(crate) fn backward(&self, dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, FactorGradients) {
-        if cpu::applies(&x.device()) {
-            let [dx, a, b] = cpu::lora_backward(dx, x, dy, self);
-            return (dx, FactorGradients { a, b });
+        match self.kernels {
+            Kernels::Fused => extension::lora(y, x, self),
+            Kernels::Composed => {
+                let low = drop(self.dropout, x).matmul(self.factors.a.clone().transpose()); // [tokens, rank]
+                y + low.matmul(self.factors.b.clone().transpose()) * self.scale
+            }
         }
-        self.composed_backward(dx, x, dy)
     }
 
-    pub(super) fn composed_backward(&self, dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, FactorGradients) {
+    /// dx plus the LoRA's part of dL/dx, and the factors' gradients. x: [tokens, in], dy: [tokens, out].
+    pub(crate) fn backward(&self, dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, FactorGradients) {
+        match self.kernels {
+            Kernels::Fused => {
+                let [dx, a, b] = extension::lora_backward(dx, x, dy, self);
+                (dx, FactorGradients { a, b })
+            }
+            Kernels::Composed => self.composed_backward(dx, x, dy),
+        }
+    }
+
+    fn composed_backward(&self, dx: Tensor<2>, x: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, FactorGradients) {
         let Factors { a, b } = self.factors;
-        let dropped = self.dropout.composed(x);
+        let dropped = drop(self.dropout, x);
         let low = dropped.clone().matmul(a.clone().transpose()); // [tokens, rank]
         let dlow = dy.clone().matmul(b.clone()) * self.scale; // [tokens, rank]
         let gradients =
             FactorGradients { a: dlow.clone().transpose().matmul(dropped), b: dy.transpose().matmul(low) * self.scale };
-        (dx + self.dropout.composed(dlow.matmul(a.clone())), gradients)
+        (dx + drop(self.dropout, dlow.matmul(a.clone())), gradients)
     }
+}
+
+fn drop(dropout: Dropout, x: Tensor<2>) -> Tensor<2> {
+    if dropout.rate == 0.0 {
+        return x;
+    }
+    let shape = x.dims();
+    let mask: Vec<f32> = (0..(shape[0] * shape[1]) as u32).map(|index| dropout.factor(index)).collect();
+    let device = x.device();
+    x * Tensor::from_data(TensorData::new(mask, shape), &device)
 }

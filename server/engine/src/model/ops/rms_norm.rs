@@ -2,34 +2,36 @@
 
 use burn::tensor::Tensor;
 
-use super::cpu;
+use super::extension;
+use crate::device::Kernels;
 
 /// x: [tokens, features], weight: [features] -> [tokens, features].
-pub(crate) fn rms_norm(x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> {
-    if cpu::applies(&x.device()) { cpu::rms_norm(x, weight, eps) } else { composed(x, weight, eps) }
+pub(crate) fn rms_norm(kernels: Kernels, x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> {
+    match kernels {
+        Kernels::Fused => extension::rms_norm(x, weight, eps),
+        Kernels::Composed => {
+            let scale = inverse_rms(&x, eps);
+            x * scale * weight.clone().unsqueeze()
+        }
+    }
 }
 
-pub(super) fn composed(x: Tensor<2>, weight: &Tensor<1>, eps: f64) -> Tensor<2> {
-    let scale = inverse_rms(&x, eps);
-    x * scale * weight.clone().unsqueeze()
-}
-
-/// `into` + dL/dx, from x and dL/dy; the weight is frozen.
+/// `dx` + dL/dx, from x and dL/dy; the weight is frozen.
 pub(crate) fn rms_norm_backward(
+    kernels: Kernels,
     x: Tensor<2>,
     weight: &Tensor<1>,
     eps: f64,
     dy: Tensor<2>,
-    into: Tensor<2>,
+    dx: Tensor<2>,
 ) -> Tensor<2> {
-    if cpu::applies(&x.device()) {
-        cpu::rms_norm_backward(x, weight, eps, dy, into)
-    } else {
-        into + composed_backward(x, weight, eps, dy)
+    match kernels {
+        Kernels::Fused => extension::rms_norm_backward(x, weight, eps, dy, dx),
+        Kernels::Composed => dx + composed_backward(x, weight, eps, dy),
     }
 }
 
-pub(super) fn composed_backward(x: Tensor<2>, weight: &Tensor<1>, eps: f64, dy: Tensor<2>) -> Tensor<2> {
+fn composed_backward(x: Tensor<2>, weight: &Tensor<1>, eps: f64, dy: Tensor<2>) -> Tensor<2> {
     let features = x.dims()[1] as f64;
     let scale = inverse_rms(&x, eps); // [tokens, 1]
     let weighted = dy * weight.clone().unsqueeze(); // [tokens, features]

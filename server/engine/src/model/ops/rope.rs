@@ -1,9 +1,10 @@
 //! Rotary position embedding (Su et al., arXiv:2104.09864) in HF's rotate-half layout: feature `i` of a head is
 //! rotated with feature `i + head_dim / 2` by the angle `position * theta^(-2i / head_dim)`.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
-use super::cpu;
+use super::extension;
+use crate::device::{Device, Kernels};
 
 /// Cosines and sines for the tokens of one packed batch.
 #[derive(Clone)]
@@ -11,6 +12,7 @@ pub(crate) struct Rope {
     cos: Tensor<3>, // [tokens, 1, head_dim / 2]
     sin: Tensor<3>,
     head_dim: usize,
+    kernels: Kernels,
 }
 
 impl Rope {
@@ -29,50 +31,50 @@ impl Rope {
         }
         let shape = [positions.len(), 1, half];
         Self {
-            cos: Tensor::from_data(TensorData::new(cos, shape), device),
-            sin: Tensor::from_data(TensorData::new(sin, shape), device),
+            cos: Tensor::from_data(TensorData::new(cos, shape), &device.inner),
+            sin: Tensor::from_data(TensorData::new(sin, shape), &device.inner),
             head_dim,
+            kernels: device.kernels,
         }
     }
 
-    /// For some of the tokens alone.
+    /// For these of the tokens.
     pub(crate) fn at(&self, rows: &Tensor<1, Int>) -> Self {
         let of = |angles: &Tensor<3>| angles.clone().select(0, rows.clone());
-        Self { cos: of(&self.cos), sin: of(&self.sin), head_dim: self.head_dim }
+        Self { cos: of(&self.cos), sin: of(&self.sin), ..*self }
     }
 
     /// x: [tokens, heads * head_dim] -> the same, rotated.
     pub(crate) fn rotate(&self, x: Tensor<2>) -> Tensor<2> {
-        self.turn(x, false)
+        self.apply(x, false)
     }
 
     /// The inverse rotation, which is also the backward: the rotation is orthogonal.
     pub(crate) fn rotate_back(&self, x: Tensor<2>) -> Tensor<2> {
-        self.turn(x, true)
+        self.apply(x, true)
     }
 
-    fn turn(&self, x: Tensor<2>, back: bool) -> Tensor<2> {
-        if cpu::applies(&x.device()) {
-            cpu::rope(x, &self.cos, &self.sin, self.head_dim, back)
-        } else {
-            self.composed(x, back)
+    fn apply(&self, x: Tensor<2>, inverse: bool) -> Tensor<2> {
+        match self.kernels {
+            Kernels::Fused => extension::rope(x, &self.cos, &self.sin, self.head_dim, inverse),
+            Kernels::Composed => self.composed(x, inverse),
         }
     }
 
-    pub(super) fn composed(&self, x: Tensor<2>, back: bool) -> Tensor<2> {
-        let sin = if back { -self.sin.clone() } else { self.sin.clone() };
+    fn composed(&self, x: Tensor<2>, inverse: bool) -> Tensor<2> {
+        let sin = if inverse { -self.sin.clone() } else { self.sin.clone() };
         let [tokens, features] = x.dims();
         let (heads, half) = (features / self.head_dim, self.head_dim / 2);
         let x = x.reshape([tokens, heads, self.head_dim]);
         let first = x.clone().narrow(2, 0, half);
         let second = x.narrow(2, half, half);
-        let turned = Tensor::cat(
+        let rotated = Tensor::cat(
             vec![
                 first.clone() * self.cos.clone() - second.clone() * sin.clone(),
                 second * self.cos.clone() + first * sin,
             ],
             2,
         );
-        turned.reshape([tokens, features])
+        rotated.reshape([tokens, features])
     }
 }

@@ -1,41 +1,42 @@
-//! A product's innermost piece, for kernels whose matrices are too small or lie too oddly for a general one: `M x N` sums that
-//! stay in registers, N of them side by side in vectors. Each sum is made in the order of k, whatever is beside it.
+//! GEMM micro-kernel: `M x N` sums in registers, for kernels whose matrices are too small or too oddly strided for a
+//! general GEMM. Each sum is added up in the order of k, however many rows are computed with it.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 
-use super::simd::{Level, Plain, Vector, transpose, vectorised};
+use crate::simd::{Level, Plain, Vector, transpose, vectorised};
 
-/// Columns of most tiles: one vector of AVX-512, two of others.
-pub(super) const LANES: usize = 16;
+/// Columns of most tiles: one register of AVX-512, two of AVX2.
+pub(crate) const LANES: usize = 16;
 
-/// Element (i, k) of the left factor lies at `i * row + k * step`; of the right, (k, j) at `k * row + j`, and all N columns exist.
+/// Element (i, k) of the left factor lies at `i * row + k * step`; of the right, (k, j) at `k * row + j`, and all N
+/// columns exist.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) row: usize,
-    pub(super) step: usize,
+pub(crate) struct Left<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) step: usize,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Right<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) row: usize,
+pub(crate) struct Right<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) row: usize,
 }
 
-/// The first of `values` as whole vectors.
+/// The first `LANES` of `values`.
 #[inline(always)]
-pub(super) fn lanes(values: &[f32]) -> &[f32; LANES] {
+pub(crate) fn lanes(values: &[f32]) -> &[f32; LANES] {
     values.first_chunk().expect("a strip is whole")
 }
 
 #[inline(always)]
-pub(super) fn lanes_mut(values: &mut [f32]) -> &mut [f32; LANES] {
+pub(crate) fn lanes_mut(values: &mut [f32]) -> &mut [f32; LANES] {
     values.first_chunk_mut().expect("a strip is whole")
 }
 
-/// Rows side by side as right factors: [rows, columns] -> [strips, columns, N]. Rows that there are not are 0.
-pub(super) fn strips<const N: usize>(x: &[f32], columns: usize) -> Vec<f32> {
+/// Rows interleaved as right factors: [rows, columns] -> [strips, columns, N]; the last strip is padded with zeros.
+pub(crate) fn strips<const N: usize>(x: &[f32], columns: usize) -> Vec<f32> {
     let mut strips = vec![0.0; (x.len() / columns).next_multiple_of(N) * columns];
     vectorised(
         #[inline(always)]
@@ -48,16 +49,16 @@ pub(super) fn strips<const N: usize>(x: &[f32], columns: usize) -> Vec<f32> {
     strips
 }
 
-/// Gives each row of `left [m, k] right [k, N]` to `take`, in order; N is 8, 16 or 32.
+/// Calls `take` with each row of `left [m, k] right [k, N]`, in order; N is 8, 16 or 32.
 #[inline(always)]
-pub(super) fn rows<const N: usize>(
+pub(crate) fn rows<const N: usize>(
     level: Level,
     sizes: (usize, usize),
     left: Left<'_>,
     right: Right<'_>,
     take: impl FnMut(usize, &[f32; N]),
 ) {
-    // As many rows at a time as leave registers for what is multiplied.
+    // As many rows at a time as leave registers for the factors.
     match (level, N) {
         #[cfg(target_arch = "x86_64")]
         (Level::Avx512, 32) => rows_by::<__m512, 8, 2, N>(sizes, left, right, take),
@@ -75,7 +76,7 @@ pub(super) fn rows<const N: usize>(
     }
 }
 
-/// M rows at a time, of `VECTORS` vectors each: N columns.
+/// M rows at a time, of `VECTORS` registers each: N columns.
 #[inline(always)]
 fn rows_by<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     (m, k): (usize, usize),
@@ -86,7 +87,7 @@ fn rows_by<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     if m == 0 || k == 0 {
         return;
     }
-    assert_eq!(N, VECTORS * V::LANES, "columns of whole vectors");
+    assert_eq!(N, VECTORS * V::LANES, "columns fill whole registers");
     assert!((m - 1) * left.row + (k - 1) * left.step < left.values.len());
     assert!((k - 1) * right.row + N <= right.values.len());
     let mut first = 0;
@@ -106,9 +107,9 @@ fn rows_by<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     take_rows!(1);
 }
 
-/// The caller has checked the bounds for rows `first..first + M` and all of k.
+/// Bounds are not checked per element, which would cost more than the product: `rows_by` has checked them for rows
+/// `first..first + M` and all of k.
 #[inline(always)]
-#[expect(unsafe_code, reason = "a check for each element would cost more than its product")]
 fn tile<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     k: usize,
     first: usize,
@@ -120,11 +121,11 @@ fn tile<V: Vector, const M: usize, const VECTORS: usize, const N: usize>(
     let right_start = right.values.as_ptr();
     for step in 0..k {
         // SAFETY: `rows_by` has asserted that the last row and column of both factors lie within their slices.
-        let b = unsafe { &*right_start.add(step * right.row).cast::<[f32; N]>() };
+        let b = unsafe { &*right_start.wrapping_add(step * right.row).cast::<[f32; N]>() };
         let b: [V; VECTORS] = std::array::from_fn(|vector| V::load(&b[vector * V::LANES..]));
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: as above.
-            let a = V::splat(unsafe { *left_start.add(i * left.row + step * left.step) });
+            let a = V::splat(unsafe { *left_start.wrapping_add(i * left.row + step * left.step) });
             for (sum, b) in sums.iter_mut().zip(b) {
                 *sum = sum.plus_product(a, b);
             }
@@ -161,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn every_level_of_this_machine_makes_the_same_rows() {
+    fn every_instruction_set_of_this_machine_gives_the_same_rows() {
         for sizes in [(1, 1), (5, 3), (16, 64), (31, 7), (47, 20)] {
-            for level in Level::here() {
+            for level in Level::supported() {
                 agree::<8>(level, sizes);
                 agree::<16>(level, sizes);
                 agree::<32>(level, sizes);

@@ -1,14 +1,14 @@
-//! Attention's output: a block of queries after another, and single queries in a way of their own.
+//! Forward: blocks of queries, and single queries (decoding) by a kernel of their own.
 
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::super::exp::exp;
-use super::super::product::filled;
-use super::super::simd::{Level, transpose, vectorised};
-use super::super::tile::{LANES, Left, Right, rows};
-use super::{BLOCK, Shape, Span, blocks, dot, exp_scores, store, strips, tiled, turn};
+use super::{BLOCK, Shape, Span, blocks, dot, exp_scores, store, strips, tiled, transpose_block};
+use crate::exp::exp;
+use crate::output::written;
+use crate::simd::{Level, transpose, vectorised};
+use crate::tile::{LANES, Left, Right, rows};
 
 /// Up to `BLOCK` queries of one sequence.
 struct Block<'a> {
@@ -26,12 +26,15 @@ struct Scratch {
     /// [keys, BLOCK]
     p: Vec<f32>,
     /// [head_dim, BLOCK]
-    turned: Vec<f32>,
+    transposed: Vec<f32>,
 }
 
 /// q: [queries, heads * head_dim] in the order of the spans -> the same.
-pub(crate) fn forward(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
-    filled(q.len(), |out| fill(q, spans, shape, out))
+pub(crate) fn over_spans(q: &[f32], spans: &[Span<'_>], shape: Shape) -> Vec<f32> {
+    let queries: usize = spans.iter().map(|span| span.length).sum();
+    assert_eq!(q.len(), queries * shape.q_width, "q has {queries} queries");
+    // SAFETY: the spans' queries are all rows, each is written by one block or as a single, and both write all heads.
+    unsafe { written(q.len(), |out| fill(q, spans, shape, out)) }
 }
 
 fn fill(q: &[f32], spans: &[Span<'_>], shape: Shape, out: &mut [MaybeUninit<f32>]) {
@@ -51,7 +54,7 @@ fn fill(q: &[f32], spans: &[Span<'_>], shape: Shape, out: &mut [MaybeUninit<f32>
             whole.push(Block { span, first, rows, out });
         }
     }
-    // The longest first, so that no thread is left with one at the end.
+    // The longest first, so that threads finish together.
     whole.sort_by_key(|block| std::cmp::Reverse(block.span.past + block.first));
     whole.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, mut block| {
         for head in 0..shape.heads {
@@ -63,7 +66,7 @@ fn fill(q: &[f32], spans: &[Span<'_>], shape: Shape, out: &mut [MaybeUninit<f32>
     });
 }
 
-/// A single query's heads of one key/value head, as in decoding: a block's strips would be empty but for one column.
+/// A single query's heads of one key/value head, as in decoding, where a block would have one column of `LANES`.
 fn one_query(
     q: &[f32],
     span: Span<'_>,
@@ -145,12 +148,12 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
     let values = Left { values: &span.values[start_of_head..], row: 1, step: span.kv_row };
     let all = span.past + span.length;
     scratch.p.resize(tiled(past + count, all) * BLOCK, 0.0);
-    scratch.turned.resize(dim * BLOCK, 0.0);
-    let Scratch { p, turned, q: scaled, .. } = scratch;
+    scratch.transposed.resize(dim * BLOCK, 0.0);
+    let Scratch { p, transposed, q: scaled, .. } = scratch;
     vectorised(
         #[inline(always)]
         |level| {
-            turn(level, &q[start..], shape.q_width, (count, dim), shape.scale(), scaled);
+            transpose_block(level, &q[start..], shape.q_width, (count, dim), shape.scale(), scaled);
             for strip in strips(count) {
                 let seen = past + (strip + LANES).min(count);
                 let queries = Right { values: &scaled[strip..], row: BLOCK };
@@ -168,12 +171,12 @@ fn forward_head(q: &[f32], shape: Shape, head: usize, scratch: &mut Scratch, blo
                         for lane in 0..LANES {
                             out[lane] *= inverse[lane];
                         }
-                        store(turned, feature, strip, &out);
+                        store(transposed, feature, strip, &out);
                     },
                 );
             }
             let out = &mut block.out[head * dim..];
-            transpose(level, (turned, BLOCK), (dim, count), 1.0, (out, shape.q_width));
+            transpose(level, (transposed, BLOCK), (dim, count), 1.0, (out, shape.q_width));
         },
     );
 }

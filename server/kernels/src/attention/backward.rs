@@ -1,23 +1,22 @@
-//! Attention's gradients: head by head, which makes each block's probabilities again from what forward was given.
+//! Backward: head by head, recomputing each block's probabilities from q and k.
 
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::super::super::attention::Place;
-use super::super::product::filled;
-use super::super::simd::{transpose, vectorised};
-use super::super::tile::{LANES, Left, Right, lanes, lanes_mut, rows};
-use super::{BLOCK, Shape, Span, blocks, dot, exp_scores, packed, store, strips, tiled, turn};
+use super::{BLOCK, Sequence, Shape, Span, blocks, dot, exp_scores, packed, store, strips, tiled, transpose_block};
+use crate::output::written;
+use crate::simd::{transpose, vectorised};
+use crate::tile::{LANES, Left, Right, lanes, lanes_mut, rows};
 
-/// What backward is made from: forward's inputs and output, and dL/doutput.
+/// Forward's inputs and output, and the output's gradient.
 #[derive(Clone, Copy)]
-pub(crate) struct Trace<'a> {
-    pub(crate) q: &'a [f32],
-    pub(crate) k: &'a [f32],
-    pub(crate) v: &'a [f32],
-    pub(crate) y: &'a [f32],
-    pub(crate) dy: &'a [f32],
+pub struct Saved<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub y: &'a [f32],
+    pub dy: &'a [f32],
 }
 
 #[derive(Default)]
@@ -25,12 +24,12 @@ struct Scratch {
     /// [head_dim, BLOCK]
     q: Vec<f32>,
     dy: Vec<f32>,
-    /// [keys, BLOCK], exp(score - largest): probabilities but for each query's sum.
+    /// [keys, BLOCK], exp(score - max): probabilities times each query's sum.
     p: Vec<f32>,
     /// [keys, BLOCK]
     ds: Vec<f32>,
     /// [head_dim, BLOCK]
-    turned: Vec<f32>,
+    transposed: Vec<f32>,
     /// [BLOCK, padded head_dim]
     q_rows: Vec<f32>,
     dy_rows: Vec<f32>,
@@ -39,38 +38,41 @@ struct Scratch {
 /// Gradients of one query head of one sequence, and its share of its key/value head's.
 struct HeadGradients {
     dq: Vec<f32>, // [queries, head_dim]
-    dk: Vec<f32>, // [keys that a query looks at, padded head_dim]
+    dk: Vec<f32>, // [keys that a query attends to, padded head_dim]
     dv: Vec<f32>,
 }
 
 /// [dq, dk, dv]
-pub(crate) fn backward(trace: Trace<'_>, places: &[Place], shape: Shape) -> [Vec<f32>; 3] {
-    let spans = packed(trace.k, trace.v, places, shape);
+pub fn backward(saved: Saved<'_>, sequences: &[Sequence], shape: Shape) -> [Vec<f32>; 3] {
+    let spans = packed(saved.k, saved.v, sequences, shape);
     let mut tasks: Vec<(usize, usize)> =
         (0..spans.len()).flat_map(|span| (0..shape.heads).map(move |head| (span, head))).collect();
-    // The longest first, so that no thread is left with one at the end.
+    // The longest first, so that threads finish together.
     tasks.sort_by_key(|&(span, _)| std::cmp::Reverse(spans[span].length));
     let mut parts: Vec<((usize, usize), HeadGradients)> = tasks
         .into_par_iter()
         .with_max_len(1)
-        .map_init(Scratch::default, |scratch, task| (task, backward_head(trace, shape, spans[task.0], task.1, scratch)))
+        .map_init(Scratch::default, |scratch, task| (task, backward_head(saved, shape, spans[task.0], task.1, scratch)))
         .collect();
     parts.sort_unstable_by_key(|(task, _)| *task);
 
     let (dim, padded) = (shape.head_dim, padded(shape.head_dim));
     let part = |span: usize, head: usize| &parts[span * shape.heads + head].1;
-    let queries: Vec<usize> = places.iter().map(|place| place.queries).collect();
-    let lengths: Vec<usize> = places.iter().map(|place| place.length).collect();
-    let dq = gather(shape.q_width, &queries, |span, row, out| {
-        for (head, out) in out.chunks_exact_mut(dim).enumerate() {
-            out.write_copy_of_slice(&part(span, head).dq[row * dim..][..dim]);
-        }
-    });
-    // In the order of the heads, whichever was done first.
+    let queries: Vec<usize> = sequences.iter().map(|sequence| sequence.queries).collect();
+    let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.length).collect();
+    // SAFETY: the heads cover a row.
+    let dq = unsafe {
+        gather(shape.q_width, &queries, |span, row, out| {
+            for (head, out) in out.chunks_exact_mut(dim).enumerate() {
+                out.write_copy_of_slice(&part(span, head).dq[row * dim..][..dim]);
+            }
+        })
+    };
+    // In the order of the heads, whichever was finished first.
     let sum = |of: fn(&HeadGradients) -> &[f32]| {
-        gather(shape.kv_width, &lengths, |span, row, out| {
+        let write = |span: usize, row: usize, out: &mut [MaybeUninit<f32>]| {
             if row >= spans[span].past + spans[span].length {
-                out.fill(MaybeUninit::new(0.0)); // no query looks at it
+                out.fill(MaybeUninit::new(0.0)); // no query attends to it
                 return;
             }
             for (kv_head, out) in out.chunks_exact_mut(dim).enumerate() {
@@ -82,27 +84,40 @@ pub(crate) fn backward(trace: Trace<'_>, places: &[Place], shape: Shape) -> [Vec
                     }
                 }
             }
-        })
+        };
+        // SAFETY: the key/value heads cover a row, and a row is filled or has a share of each.
+        unsafe { gather(shape.kv_width, &lengths, write) }
     };
     [dq, sum(|part| &part.dk), sum(|part| &part.dv)]
 }
 
-/// Rows of `width`, as many of each span as `counts` says; `write` gets the span, the row within it, and every value to set.
-fn gather(width: usize, counts: &[usize], write: impl Fn(usize, usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
-    filled(counts.iter().sum::<usize>() * width, |all| {
+/// A matrix with rows of `width`, `counts[i]` of them for span i; `write` gets the span, the row within it, and the
+/// row's elements.
+///
+/// # Safety
+///
+/// `write` must write every element.
+unsafe fn gather(
+    width: usize,
+    counts: &[usize],
+    write: impl Fn(usize, usize, &mut [MaybeUninit<f32>]) + Sync,
+) -> Vec<f32> {
+    let fill = |all: &mut [MaybeUninit<f32>]| {
         let numbers = counts.iter().enumerate().flat_map(|(number, &count)| (0..count).map(move |row| (number, row)));
         let rows: Vec<_> = numbers.zip(all.chunks_exact_mut(width)).collect();
         rows.into_par_iter().with_min_len(BLOCK).for_each(|((span, row), out)| write(span, row, out));
-    })
+    };
+    // SAFETY: there are as many rows as counted, and the caller promises that each is written.
+    unsafe { written(counts.iter().sum::<usize>() * width, fill) }
 }
 
-/// The head's dimension as the columns of whole vectors.
+/// The head's dimension rounded up to whole registers.
 fn padded(dim: usize) -> usize {
     dim.next_multiple_of(LANES)
 }
 
-fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, scratch: &mut Scratch) -> HeadGradients {
-    let Trace { q, y, dy, .. } = trace;
+fn backward_head(saved: Saved<'_>, shape: Shape, span: Span<'_>, head: usize, scratch: &mut Scratch) -> HeadGradients {
+    let Saved { q, y, dy, .. } = saved;
     let (dim, padded, length) = (shape.head_dim, padded(shape.head_dim), span.length);
     let all = span.past + length;
     let mut part =
@@ -119,20 +134,20 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
         pad(&dy[start..], shape.q_width, dim, count, &mut scratch.dy_rows);
         scratch.p.resize(height * BLOCK, 0.0);
         scratch.ds.resize(height * BLOCK, 0.0);
-        scratch.turned.resize(dim * BLOCK, 0.0);
+        scratch.transposed.resize(dim * BLOCK, 0.0);
         let scale = shape.scale();
-        let Scratch { q: scaled, dy: dy_turned, p, ds, turned, q_rows, dy_rows } = scratch;
+        let Scratch { q: scaled, dy: dy_transposed, p, ds, transposed, q_rows, dy_rows } = scratch;
         vectorised(
             #[inline(always)]
             |level| {
-                turn(level, &q[start..], shape.q_width, (count, dim), scale, scaled);
-                turn(level, &dy[start..], shape.q_width, (count, dim), 1.0, dy_turned);
+                transpose_block(level, &q[start..], shape.q_width, (count, dim), scale, scaled);
+                transpose_block(level, &dy[start..], shape.q_width, (count, dim), 1.0, dy_transposed);
                 // The sum of p * dp over the keys is the product of the output's row and its gradient (Dao et al.,
                 // arXiv:2205.14135).
                 let mut along = [0.0; BLOCK];
                 for (row, along) in along.iter_mut().enumerate().take(count) {
-                    let place = start + row * shape.q_width..start + row * shape.q_width + dim;
-                    *along = dot(level, &y[place.clone()], &dy[place]);
+                    let row = start + row * shape.q_width..start + row * shape.q_width + dim;
+                    *along = dot(level, &y[row.clone()], &dy[row]);
                 }
                 for strip in strips(count) {
                     let seen = tiled(past + (strip + LANES).min(count), all);
@@ -141,13 +156,13 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                     let along = *lanes(&along[strip..]);
                     let inverse = sums.map(|sum| 1.0 / sum);
                     let factor = inverse.map(|inverse| inverse * scale);
-                    // What `p` lacks to be probabilities, the outputs' gradients get instead.
+                    // `p` is not normalised; the outputs' gradients are divided by the sums instead.
                     for (dy, inverse) in dy_rows[strip * padded..].chunks_exact_mut(padded).zip(inverse) {
                         for dy in dy {
                             *dy *= inverse;
                         }
                     }
-                    let gradients = Right { values: &dy_turned[strip..], row: BLOCK };
+                    let gradients = Right { values: &dy_transposed[strip..], row: BLOCK };
                     rows(
                         level,
                         (seen, dim),
@@ -155,7 +170,7 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                         gradients,
                         #[inline(always)]
                         |key, dp: &[f32; LANES]| {
-                            // By value: a compiler must take slices behind references for the same memory.
+                            // By value: the compiler must assume that slices behind references alias.
                             let (weights, mut gradients) = (*lanes(&p[key * BLOCK + strip..]), [0.0; LANES]);
                             for lane in 0..LANES {
                                 gradients[lane] = weights[lane] * (dp[lane] - along[lane]) * factor[lane];
@@ -171,12 +186,13 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                         weights,
                         #[inline(always)]
                         |feature, sums| {
-                            store(turned, feature, strip, sums);
+                            store(transposed, feature, strip, sums);
                         },
                     );
                 }
                 for (weights, right, into) in [(&*p, &*dy_rows, &mut part.dv), (&*ds, &*q_rows, &mut part.dk)] {
-                    // Keys before the block's own are seen by all of its queries; of its own, a strip by that strip's and later ones.
+                    // All queries of the block attend to the keys before it; to a strip of its own keys, that strip's
+                    // queries and later ones.
                     let before = (0..past).step_by(LANES).map(|key| (key, LANES.min(past - key), 0));
                     let own = strips(count).map(|strip| (past + strip, LANES.min(count - strip), strip));
                     for (key, keys, query) in before.chain(own) {
@@ -198,17 +214,17 @@ fn backward_head(trace: Trace<'_>, shape: Shape, span: Span<'_>, head: usize, sc
                         }
                     }
                 }
-                transpose(level, (turned, BLOCK), (dim, count), 1.0, (&mut part.dq[first * dim..], dim));
+                transpose(level, (transposed, BLOCK), (dim, count), 1.0, (&mut part.dq[first * dim..], dim));
             },
         );
     }
     part
 }
 
-/// Rows of `x` with their columns filled up to whole vectors: [rows, padded dim].
+/// Rows of `x` with their columns padded to whole registers: [rows, padded dim].
 fn pad(x: &[f32], width: usize, dim: usize, rows: usize, into: &mut Vec<f32>) {
     let padded = padded(dim);
-    // What is behind a row is 0 once and for all.
+    // The padding is zeroed once and never written.
     into.resize(BLOCK * padded, 0.0);
     for row in 0..rows {
         into[row * padded..][..dim].copy_from_slice(&x[row * width..][..dim]);

@@ -1,11 +1,11 @@
-//! Compiles a kernel for each set of vectors (AVX-512; AVX2 and FMA; what every machine of the target has) and picks at run time. On
-//! other architectures the target's own vectors are what there is.
+//! Run-time dispatch: compiles a kernel for AVX-512, for AVX2 with FMA, and for the plain target, and picks the best
+//! that the machine has. On other architectures there is only the plain target.
 
 use std::mem::MaybeUninit;
 
-/// The vectors that a kernel is compiled for.
+/// The instruction set that a kernel is compiled for.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -15,7 +15,7 @@ pub(super) enum Level {
 
 impl Level {
     #[inline(always)]
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             let wide = is_x86_feature_detected!("avx512f")
@@ -27,9 +27,9 @@ impl Level {
         Self::Plain
     }
 
-    /// All that this machine has.
+    /// All that this machine supports.
     #[cfg(test)]
-    pub(super) fn here() -> Vec<Self> {
+    pub(crate) fn supported() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         match Self::best() {
             Self::Avx512 => return vec![Self::Avx512, Self::Avx2, Self::Plain],
@@ -39,7 +39,7 @@ impl Level {
         vec![Self::Plain]
     }
 
-    /// Whether a fused multiply-add is one instruction; elsewhere it would be a call into libm.
+    /// Whether a fused multiply-add is one instruction; otherwise it would be a call into libm.
     #[inline(always)]
     fn is_fused(self) -> bool {
         match self {
@@ -50,10 +50,10 @@ impl Level {
     }
 }
 
-/// Runs `work`, which must be `#[inline(always)]`; it is told what it is compiled for.
+/// Runs `work`, compiled for the best instruction set of this machine, which it is given. `work` and what it calls must
+/// be `#[inline(always)]`: what is not inlined is compiled for the plain target.
 #[inline(always)]
-#[expect(unsafe_code, reason = "a function with target features may only be called where they were found")]
-pub(super) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
+pub(crate) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
@@ -65,7 +65,7 @@ pub(super) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
             work(Level::Avx2)
         }
         match Level::best() {
-            // SAFETY: all of its features were found on this machine.
+            // SAFETY: `best` has detected all of its features.
             Level::Avx512 => return unsafe { avx512(work) },
             // SAFETY: as above.
             Level::Avx2 => return unsafe { avx2(work) },
@@ -77,51 +77,51 @@ pub(super) fn vectorised<R>(work: impl FnOnce(Level) -> R) -> R {
 
 /// `a * b + c`
 #[inline(always)]
-pub(super) fn multiply_add(level: Level, a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn multiply_add(level: Level, a: f32, b: f32, c: f32) -> f32 {
     if level.is_fused() { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Asks for the line of the cache that `place` is in, and does not wait; any address will do.
+/// Prefetches the cache line of `address` without waiting; any address will do.
 #[inline(always)]
-pub(super) fn fetch(place: *const f32) {
+pub(crate) fn prefetch(address: *const f32) {
     #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "the instruction is behind an unsafe function")]
-    // SAFETY: every x86-64 has the instruction, and it reads nothing.
+    // SAFETY: every x86-64 has the instruction, and it accesses no memory.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
+    let _ = address;
 }
 
-/// Where a value may be put, whether one stands there or not.
-pub(super) trait Place {
-    fn put(&mut self, value: f32);
+/// An element of an output, initialised or not.
+pub(crate) trait Element {
+    fn set(&mut self, value: f32);
 }
 
-impl Place for f32 {
+impl Element for f32 {
     #[inline(always)]
-    fn put(&mut self, value: f32) {
+    fn set(&mut self, value: f32) {
         *self = value;
     }
 }
 
-impl Place for MaybeUninit<f32> {
+impl Element for MaybeUninit<f32> {
     #[inline(always)]
-    fn put(&mut self, value: f32) {
+    fn set(&mut self, value: f32) {
         self.write(value);
     }
 }
 
-/// `into[j, i] = scale * from[i, j]` of a matrix [rows, columns]; both come with the distance from one row to the next.
+/// `into[j, i] = scale * from[i, j]` for `from: [rows, columns]`; both slices come with their row stride. Squares of 8
+/// x 8 are transposed in registers.
 #[inline(always)]
-pub(super) fn transpose<P: Place>(
+pub(crate) fn transpose<E: Element>(
     level: Level,
     (from, from_row): (&[f32], usize),
     (rows, columns): (usize, usize),
     scale: f32,
-    (into, into_row): (&mut [P], usize),
+    (into, into_row): (&mut [E], usize),
 ) {
     const SIDE: usize = 8;
     let (whole_rows, whole_columns) = (rows - rows % SIDE, columns - columns % SIDE);
@@ -131,10 +131,10 @@ pub(super) fn transpose<P: Place>(
                 from[(row + i) * from_row + column..].first_chunk().expect("whole squares have whole rows")
             });
             for (j, values) in transposed(level, square, scale).into_iter().enumerate() {
-                let places: &mut [P; SIDE] =
+                let targets: &mut [E; SIDE] =
                     into[(column + j) * into_row + row..].first_chunk_mut().expect("whole squares have whole rows");
                 for i in 0..SIDE {
-                    places[i].put(values[i]);
+                    targets[i].set(values[i]);
                 }
             }
         }
@@ -142,7 +142,7 @@ pub(super) fn transpose<P: Place>(
     for row in 0..rows {
         let first = if row < whole_rows { whole_columns } else { 0 };
         for column in first..columns {
-            into[column * into_row + row].put(scale * from[row * from_row + column]);
+            into[column * into_row + row].set(scale * from[row * from_row + column]);
         }
     }
 }
@@ -156,9 +156,9 @@ fn transposed(level: Level, square: [&[f32; 8]; 8], scale: f32) -> [[f32; 8]; 8]
     }
 }
 
-/// Values side by side in a register, for loops that a compiler would not vectorise as they are meant. To be used only where
-/// [`vectorised`] has said that the machine has it.
-pub(super) trait Vector: Copy {
+/// A SIMD register, for loops that the compiler does not vectorise as intended. Only to be used within [`vectorised`]
+/// at a [`Level`] that has it.
+pub(crate) trait Vector: Copy {
     const LANES: usize;
 
     fn splat(value: f32) -> Self;
@@ -172,9 +172,9 @@ pub(super) trait Vector: Copy {
     fn plus_product(self, a: Self, b: Self) -> Self;
 }
 
-/// Eight values, by whatever the target has.
+/// Eight values in whatever registers the target has.
 #[derive(Clone, Copy)]
-pub(super) struct Plain([f32; 8]);
+pub(crate) struct Plain([f32; 8]);
 
 impl Vector for Plain {
     const LANES: usize = 8;
@@ -208,54 +208,52 @@ mod x86 {
 
     macro_rules! vector {
         ($type:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fmadd:ident) => {
-            // Whoever asks has been told by `vectorised` that the machine has these instructions; the lengths are checked.
-            #[expect(unsafe_code, reason = "the instructions are behind unsafe functions")]
             impl Vector for $type {
                 const LANES: usize = $lanes;
 
                 #[inline(always)]
                 fn splat(value: f32) -> Self {
-                    // SAFETY: the instruction is here.
+                    // SAFETY: `Vector` is used only at a level that has the instruction.
                     unsafe { $splat(value) }
                 }
 
                 #[inline(always)]
                 fn load(values: &[f32]) -> Self {
                     assert!(values.len() >= $lanes);
-                    // SAFETY: the instruction and the values are here.
+                    // SAFETY: as in `splat`; the length is checked.
                     unsafe { $load(values.as_ptr()) }
                 }
 
                 #[inline(always)]
                 fn store(self, values: &mut [f32]) {
                     assert!(values.len() >= $lanes);
-                    // SAFETY: the instruction and the room are here.
+                    // SAFETY: as in `splat`; the length is checked.
                     unsafe { $store(values.as_mut_ptr(), self) }
                 }
 
                 #[inline(always)]
                 fn plus_product(self, a: Self, b: Self) -> Self {
-                    // SAFETY: the instruction is here.
+                    // SAFETY: as in `splat`.
                     unsafe { $fmadd(a, b, self) }
                 }
             }
         };
     }
 
-    /// Where the machine has AVX2.
+    /// Only to be used at a level that has AVX2.
     #[inline(always)]
-    #[expect(unsafe_code, reason = "the instructions are behind unsafe functions")]
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one instruction sequence with one requirement")]
     pub(super) fn transposed(square: [&[f32; 8]; 8], scale: f32) -> [[f32; 8]; 8] {
         let mut out = [[0.0; 8]; 8];
-        // Loops, since a closure around an instruction may be compiled by itself, for a machine that does not have it.
-        // SAFETY: the instructions are here, and a row is eight values.
+        // Loops instead of closures: a closure that is not inlined would be compiled without AVX2.
+        // SAFETY: the caller is at a level that has AVX2, and a row has eight values.
         unsafe {
             let scale = _mm256_set1_ps(scale);
             let mut rows = [scale; 8];
             for i in 0..8 {
                 rows[i] = _mm256_mul_ps(_mm256_loadu_ps(square[i].as_ptr()), scale);
             }
-            // Pairs of rows, then fours, each within the halves of a vector; then the halves.
+            // Interleave pairs of rows, then groups of four, each within 128-bit lanes; then exchange the lanes.
             let mut pairs = [[scale; 2]; 4];
             for i in 0..4 {
                 let (a, b) = (rows[2 * i], rows[2 * i + 1]);
@@ -289,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transposing_is_the_same_for_whole_squares_and_what_is_left_over() {
+    fn a_transpose_is_right_for_whole_squares_and_for_the_remainder() {
         for (rows, columns) in [(8, 8), (16, 24), (13, 9), (3, 5), (64, 17)] {
             let (from_row, into_row) = (columns + 3, rows + 2);
             let from: Vec<f32> = (0..rows * from_row).map(|i| i as f32).collect();
@@ -298,8 +296,8 @@ mod tests {
                 #[inline(always)]
                 |level| transpose(level, (&from, from_row), (rows, columns), 2.0, (&mut into, into_row)),
             );
-            for (place, value) in into.iter().enumerate() {
-                let (column, row) = (place / into_row, place % into_row);
+            for (index, value) in into.iter().enumerate() {
+                let (column, row) = (index / into_row, index % into_row);
                 let expected = if row < rows { 2.0 * from[row * from_row + column] } else { -1.0 };
                 assert_eq!(*value, expected, "{rows} x {columns} at {row}, {column}");
             }

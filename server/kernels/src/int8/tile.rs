@@ -1,9 +1,9 @@
-//! The innermost piece: some rows of x with a panel of weights, by the best instructions that the machine has.
+//! int8 micro-kernel: some rows of x times a panel of weights, by the best instructions of the machine.
 //!
-//! All of them add up the same whole numbers and round in the same places, but for machines without a fused multiply-add.
+//! All of them add up the same integers and round in the same places, except on machines without a fused multiply-add.
 
-use super::super::simd::{self, multiply_add};
 use super::{BLOCK, GROUP, GROUPS, Group, PANEL, Row, widened};
+use crate::simd::{self, multiply_add};
 
 #[derive(Clone, Copy)]
 pub(super) struct Panel<'a> {
@@ -14,10 +14,10 @@ pub(super) struct Panel<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Instructions {
-    /// Four products of bytes and their sum in one instruction, in vectors of 64 bytes.
+    /// Dot products of four bytes, in registers of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
-    /// The same in vectors of 32 bytes.
+    /// The same in registers of 32 bytes.
     #[cfg(target_arch = "x86_64")]
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
@@ -31,8 +31,8 @@ impl Instructions {
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) const ALL: [Self; 1] = [Self::Plain];
 
-    pub(super) fn here() -> Self {
-        Self::ALL.into_iter().find(|instructions| instructions.is_here()).unwrap_or(Self::Plain)
+    pub(super) fn best() -> Self {
+        Self::ALL.into_iter().find(|instructions| instructions.is_supported()).unwrap_or(Self::Plain)
     }
 
     /// Whether sums of six rows stay in registers. Four do everywhere.
@@ -44,7 +44,7 @@ impl Instructions {
         }
     }
 
-    pub(super) fn is_here(self) -> bool {
+    pub(super) fn is_supported(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => {
@@ -53,7 +53,7 @@ impl Instructions {
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => is_x86_feature_detected!("avxvnni") && Self::Avx2.is_here(),
+            Self::AvxVnni => is_x86_feature_detected!("avxvnni") && Self::Avx2.is_supported(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Plain => true,
@@ -61,20 +61,21 @@ impl Instructions {
     }
 }
 
-/// Products of some rows with a panel's.
-#[expect(unsafe_code, reason = "functions with target features may only be called where these were found")]
+/// Products of some rows with a panel. `instructions` are supported by this machine.
 pub(super) fn tile<const M: usize>(
     instructions: Instructions,
     panel: Panel<'_>,
     rows: &[Row<'_>; M],
 ) -> [[f32; PANEL]; M] {
-    debug_assert!(instructions.is_here());
-    // SAFETY: those of `here` were found, and the tests ask first.
+    debug_assert!(instructions.is_supported());
     match instructions {
+        // SAFETY: `best` has detected the instructions; the tests ask first.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512Vnni => unsafe { x86::avx512_vnni(panel, rows) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Instructions::AvxVnni => unsafe { x86::avx_vnni(panel, rows) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 => unsafe { x86::avx2(panel, rows) },
         Instructions::Plain => plain(panel, rows),
@@ -103,23 +104,23 @@ fn plain<const M: usize>(panel: Panel<'_>, rows: &[Row<'_>; M]) -> [[f32; PANEL]
 }
 
 #[cfg(target_arch = "x86_64")]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "loads and stores of the two halves of one array")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use super::{BLOCK, GROUP, Group, PANEL, Panel, Row};
 
-    /// Bytes with a sign become bytes without one by adding 128, which is flipping their highest bit. What that adds to a sum is 128 times
-    /// the sum of the other factor's values.
+    /// The instructions multiply unsigned by signed bytes. A signed byte becomes an unsigned one by adding 128, which
+    /// flips its highest bit; this adds 128 times the sum of the other factor's values to a dot product.
     const OFFSET: i32 = 128;
 
-    /// Four values of a row, as they lie in memory.
+    /// Four values of a row as one operand.
     #[inline(always)]
     fn four(values: &[i8; BLOCK], group: usize) -> i32 {
         i32::from_ne_bytes(values.as_chunks::<GROUP>().0[group].map(|value| value as u8))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    #[expect(unsafe_code, reason = "loads and stores through pointers")]
     pub(super) fn avx512_vnni<const M: usize>(panel: Panel<'_>, rows: &[Row<'_>; M]) -> [[f32; PANEL]; M] {
         let flip = _mm512_set1_epi8(-128);
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
@@ -127,9 +128,9 @@ mod x86 {
             let mut whole: [[__m512i; 2]; M] =
                 std::array::from_fn(|row| [_mm512_set1_epi32(-OFFSET * rows[row].sums[block]); 2]);
             for (number, Group(weights)) in groups.iter().enumerate() {
-                let place: *const __m512i = weights.as_ptr().cast();
+                let address: *const __m512i = weights.as_ptr().cast();
                 // SAFETY: a group is 128 bytes.
-                let halves = unsafe { [_mm512_loadu_si512(place), _mm512_loadu_si512(place.add(1))] };
+                let halves = unsafe { [_mm512_loadu_si512(address), _mm512_loadu_si512(address.add(1))] };
                 let halves = halves.map(|half| _mm512_xor_si512(half, flip));
                 for (row, whole) in rows.iter().zip(&mut whole) {
                     let x = _mm512_set1_epi32(four(&row.values[block], number));
@@ -137,9 +138,9 @@ mod x86 {
                     whole[1] = _mm512_dpbusd_epi32(whole[1], halves[1], x);
                 }
             }
-            let place: *const __m256i = scales.as_ptr().cast();
+            let address: *const __m256i = scales.as_ptr().cast();
             // SAFETY: the scales are 64 bytes.
-            let scales = unsafe { [_mm256_loadu_si256(place), _mm256_loadu_si256(place.add(1))] };
+            let scales = unsafe { [_mm256_loadu_si256(address), _mm256_loadu_si256(address.add(1))] };
             let scales = scales.map(|half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half))));
             for ((row, whole), sums) in rows.iter().zip(&whole).zip(&mut sums) {
                 let scale = _mm512_set1_ps(row.scales[block]);
@@ -160,12 +161,11 @@ mod x86 {
         out
     }
 
-    /// In vectors of 32 bytes, 16 of the panel's rows at a time: `$start` makes a block's first sums from the sum of the row's values, `$dot`
-    /// adds four products to each.
+    /// In registers of 32 bytes, 16 of the panel's rows at a time. `$start`: a block's initial sum, from the sum of the
+    /// row's values; `$dot` adds four products to each sum.
     macro_rules! by_32_bytes {
         ($name:ident, $features:literal, $start:expr, $prepare:expr, $dot:expr) => {
             #[target_feature(enable = $features)]
-            #[expect(unsafe_code, reason = "loads and stores through pointers")]
             pub(super) fn $name<const M: usize>(panel: Panel<'_>, rows: &[Row<'_>; M]) -> [[f32; PANEL]; M] {
                 let mut out = [[0.0; PANEL]; M];
                 for half in 0..2 {
@@ -174,10 +174,10 @@ mod x86 {
                         let mut whole: [[__m256i; 2]; M] =
                             std::array::from_fn(|row| [_mm256_set1_epi32($start(rows[row].sums[block])); 2]);
                         for (number, Group(weights)) in groups.iter().enumerate() {
-                            let place: *const __m256i = weights.as_ptr().cast();
-                            // SAFETY: a group is 128 bytes and begins a line of the cache.
+                            let address: *const __m256i = weights.as_ptr().cast();
+                            // SAFETY: a group is 128 bytes, aligned to 64.
                             let weights = unsafe {
-                                [_mm256_load_si256(place.add(half * 2)), _mm256_load_si256(place.add(half * 2 + 1))]
+                                [_mm256_load_si256(address.add(half * 2)), _mm256_load_si256(address.add(half * 2 + 1))]
                             };
                             let prepared = weights.map(|weights| $prepare(weights));
                             for (row, whole) in rows.iter().zip(&mut whole) {
@@ -187,10 +187,11 @@ mod x86 {
                                 }
                             }
                         }
-                        let place: *const __m128i = scales.as_ptr().cast();
+                        let address: *const __m128i = scales.as_ptr().cast();
                         // SAFETY: the scales are 64 bytes.
-                        let scales =
-                            unsafe { [_mm_loadu_si128(place.add(half * 2)), _mm_loadu_si128(place.add(half * 2 + 1))] };
+                        let scales = unsafe {
+                            [_mm_loadu_si128(address.add(half * 2)), _mm_loadu_si128(address.add(half * 2 + 1))]
+                        };
                         let scales = scales
                             .map(|part| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(part))));
                         for ((row, whole), sums) in rows.iter().zip(&whole).zip(&mut sums) {
@@ -222,7 +223,7 @@ mod x86 {
         |whole, _, flipped, x| _mm256_dpbusd_avx_epi32(whole, flipped, x)
     );
 
-    // [`avx_vnni`] in the encoding of processors with AVX-512, so that it is tested on these too.
+    // [`avx_vnni`] in the encoding of AVX-512 processors, so that it is tested on these too.
     #[cfg(test)]
     by_32_bytes!(
         avx512_vnni_by_32_bytes,
@@ -232,7 +233,7 @@ mod x86 {
         |whole, _, flipped, x| _mm256_dpbusd_epi32(whole, flipped, x)
     );
 
-    // Products of |w| and x with w's sign: sums of two stay within 16 bits, since neither is below -127.
+    // Products of |w| and x with w's sign: sums of two fit into 16 bits, since neither is below -127.
     by_32_bytes!(avx2, "avx2,fma", |_: i32| 0, |weights| _mm256_abs_epi8(weights), |whole, weights, sizes, x| {
         let pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(x, weights));
         _mm256_add_epi32(whole, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
@@ -241,8 +242,8 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Int8Matrix, Int8Rows};
     use super::*;
+    use crate::int8::{Int8Matrix, Int8Rows};
 
     fn random(size: usize, seed: usize) -> Vec<f32> {
         (0..size)
@@ -257,22 +258,21 @@ mod tests {
     }
 
     #[test]
-    #[expect(unsafe_code, reason = "a function with target features")]
     fn all_instructions_of_this_machine_give_the_same() {
         let (weight, x) = (Int8Matrix::new(&random(40 * 96, 1), 96), Int8Rows::new(&random(6 * 96, 2), 96));
         let rows: [Row<'_>; 6] = std::array::from_fn(|row| x.row(row));
         for panel in 0..2 {
             let panel = weight.panel(panel);
             let expected = plain(panel, &rows);
-            for instructions in Instructions::ALL.into_iter().filter(|instructions| instructions.is_here()) {
+            for instructions in Instructions::ALL.into_iter().filter(|instructions| instructions.is_supported()) {
                 same(&format!("{instructions:?}"), &tile(instructions, panel, &rows), &expected);
             }
             #[cfg(target_arch = "x86_64")]
-            if Instructions::Avx512Vnni.is_here()
-                && Instructions::Avx2.is_here()
+            if Instructions::Avx512Vnni.is_supported()
+                && Instructions::Avx2.is_supported()
                 && is_x86_feature_detected!("avx512vl")
             {
-                // SAFETY: its features were found.
+                // SAFETY: its features are detected.
                 same("32 bytes", &unsafe { x86::avx512_vnni_by_32_bytes(panel, &rows) }, &expected);
             }
         }

@@ -1,37 +1,37 @@
-//! Cross-entropy over the vocabulary without logits that outlive a tile. The gradient of a row's loss is
-//! `softmax(h Wᵀ) W - W[target]`, which is attention with W as keys and values, so it is computed as flash attention is (Dao et
-//! al., arXiv:2205.14135): tile by tile of the vocabulary, with a running maximum and sum.
+//! Cross-entropy over the vocabulary without logits that outlive a tile. The gradient of a row's loss is `softmax(h Wᵀ)
+//! W - W[target]`, which is attention with W as keys and values, so it is computed as flash attention is (Dao et al.,
+//! arXiv:2205.14135): tile by tile of the vocabulary, with a running maximum and sum.
 
 use rayon::prelude::*;
 
-use super::exp::exponentials;
-use super::simd::{Level, vectorised};
-use super::tile::{self, LANES, Left, Right, lanes, lanes_mut, strips};
+use crate::exp::exponentials;
+use crate::simd::{Level, vectorised};
+use crate::tile::{self, LANES, Left, Right, lanes, lanes_mut, strips};
 
-/// Rows of one task, vocabulary entries of one tile, and parts that the vocabulary is cut into. All fixed, so that a result does
-/// not depend on the number of threads.
+/// Rows of one task, vocabulary entries of one tile, and parts of the vocabulary. All fixed, so that a result does not
+/// depend on the number of threads.
 const ROWS: usize = 512;
 const TILE: usize = 256;
 const PARTS: usize = 8;
 
-/// What one part of the vocabulary says of some rows.
+/// Partial results of some rows over one part of the vocabulary.
 struct Part {
     largest: Vec<f32>,
-    /// Of exp(logit - largest).
+    /// Sums of exp(logit - largest).
     sums: Vec<f32>,
-    /// The target's logit, where the target is in this part.
+    /// The target's logit, if the target is in this part; else -inf.
     targets: Vec<f32>,
-    /// Σ exp(logit - largest) W: [rows, hidden]; empty where no gradient is asked for.
+    /// Σ exp(logit - largest) W: [rows, hidden]; empty if no gradient is wanted.
     weighted: Vec<f32>,
 }
 
 /// Loss of each row in nats, and the gradient of `scale` times their sum: [rows, columns]. hidden: [rows, columns],
 /// weight: [vocabulary, columns].
-pub(super) fn loss(hidden: &[f32], weight: &[f32], targets: &[u32], scale: f32) -> (Vec<f32>, Vec<f32>) {
-    let columns = hidden.len() / targets.len();
+pub fn with_gradient(hidden: &[f32], weight: &[f32], targets: &[u32], scale: f32) -> (Vec<f32>, Vec<f32>) {
     let mut losses = vec![0.0; targets.len()];
     let mut gradient = vec![0.0; hidden.len()];
-    let parts = parts(hidden, weight, targets, true);
+    let Some(columns) = columns(hidden, weight, targets) else { return (losses, gradient) };
+    let parts = parts(hidden, weight, columns, targets, true);
     losses
         .par_chunks_mut(ROWS)
         .zip(gradient.par_chunks_mut(ROWS * columns))
@@ -59,9 +59,10 @@ pub(super) fn loss(hidden: &[f32], weight: &[f32], targets: &[u32], scale: f32) 
 }
 
 /// Loss of each row in nats.
-pub(super) fn losses(hidden: &[f32], weight: &[f32], targets: &[u32]) -> Vec<f32> {
-    let parts = parts(hidden, weight, targets, false);
+pub fn losses(hidden: &[f32], weight: &[f32], targets: &[u32]) -> Vec<f32> {
     let mut losses = vec![0.0; targets.len()];
+    let Some(columns) = columns(hidden, weight, targets) else { return losses };
+    let parts = parts(hidden, weight, columns, targets, false);
     for (losses, parts) in losses.chunks_mut(ROWS).zip(parts.chunks(PARTS)) {
         for (row, loss) in losses.iter_mut().enumerate() {
             *loss = total(parts, row).loss();
@@ -82,7 +83,7 @@ impl Total {
     }
 }
 
-/// A row over all parts.
+/// One row over all parts.
 fn total(parts: &[Part], row: usize) -> Total {
     let largest = parts.iter().fold(f32::NEG_INFINITY, |largest, part| largest.max(part.largest[row]));
     let sum = parts.iter().map(|part| part.sums[row] * (part.largest[row] - largest).exp()).sum();
@@ -90,9 +91,23 @@ fn total(parts: &[Part], row: usize) -> Total {
     Total { largest, sum, target }
 }
 
-/// Block of rows by block of rows, and within each by the vocabulary's parts.
-fn parts(hidden: &[f32], weight: &[f32], targets: &[u32], with_gradient: bool) -> Vec<Part> {
-    let columns = hidden.len() / targets.len();
+/// The width of the hidden states, after checking the sizes; None if there are no rows.
+fn columns(hidden: &[f32], weight: &[f32], targets: &[u32]) -> Option<usize> {
+    let columns = hidden.len().checked_div(targets.len())?;
+    assert!(
+        columns > 0 && hidden.len() == columns * targets.len(),
+        "hidden is [rows, columns] with a target for each row"
+    );
+    let vocabulary = weight.len() / columns;
+    assert!(
+        targets.iter().all(|&target| (target as usize) < vocabulary),
+        "targets are below the vocabulary's {vocabulary}"
+    );
+    Some(columns)
+}
+
+/// By blocks of rows, and within each by parts of the vocabulary.
+fn parts(hidden: &[f32], weight: &[f32], columns: usize, targets: &[u32], with_gradient: bool) -> Vec<Part> {
     let vocabulary = weight.len() / columns;
     let size = vocabulary.div_ceil(PARTS);
     let blocks: Vec<Vec<f32>> =
@@ -153,7 +168,7 @@ fn part(
                     }
                 }
                 for strip in (0..width).step_by(LANES) {
-                    let shrink = take_in(level, tile, width, strip, &mut part);
+                    let shrink = accumulate(level, tile, width, strip, &mut part);
                     for (row, shrink) in (strip..rows).zip(shrink) {
                         if with_gradient && shrink != 1.0 {
                             for value in &mut part.weighted[row * columns..(row + 1) * columns] {
@@ -199,9 +214,10 @@ fn add_weighted(level: Level, tile: &[f32], width: usize, weight: &[f32], column
     }
 }
 
-/// Turns a strip's logits into exp(logit - largest) and adds them up; gives by how much what was added up before shrinks.
+/// Replaces a strip's logits by exp(logit - largest) and adds them to the sums; returns the factors by which earlier
+/// terms shrink since the maximum has grown.
 #[inline(always)]
-fn take_in(level: Level, tile: &mut [f32], width: usize, strip: usize, part: &mut Part) -> [f32; LANES] {
+fn accumulate(level: Level, tile: &mut [f32], width: usize, strip: usize, part: &mut Part) -> [f32; LANES] {
     let before = *lanes(&part.largest[strip..]);
     let (largest, sums) = exponentials(level, tile, (width, strip), before);
     let mut shrink = [1.0; LANES];

@@ -1,22 +1,21 @@
-//! `exp` in f32 that a compiler can vectorise: 2^(x log2 e) with the integer part in the exponent's bits and a polynomial
-//! for the rest. Relative error below 1.2e-7 on [-87, 88]; smaller arguments give 0.
+//! `exp` in f32 that the compiler can vectorise: 2^(x log2 e), with the integer part in the exponent's bits and a
+//! polynomial for the fraction. Relative error below 1.2e-7 on [-87, 88]; smaller arguments give 0.
 
-use super::simd::{Level, multiply_add};
-use super::tile::{LANES, lanes, lanes_mut};
+use crate::simd::{Level, multiply_add};
+use crate::tile::{LANES, lanes, lanes_mut};
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts, so that `x - n ln 2` keeps its digits (Cody, Waite 1980).
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
-/// Adding it rounds to a whole number, which then stands in the lowest bits with an exponent's bias of 127 added.
+/// Adding it rounds to an integer, which is then in the lowest bits, with the exponent's bias of 127 added.
 const ROUND: f32 = 12_582_912.0 + 127.0; // 1.5 * 2^23, and the bias
-/// Of e^r on |r| <= ln 2 / 2, from the highest power down: the polynomial of degree 6 with the smallest relative error, 2e-9, of
-/// those that are 1 at 0.
+/// Minimax polynomial of e^r on |r| <= ln 2 / 2 with p(0) = 1, from the highest power down; relative error 2e-9.
 const POLYNOMIAL: [f32; 7] = [0.001_384_360_8, 0.008_374_196, 0.041_668_005, 0.166_664_3, 0.499_999_94, 1.0, 1.0];
 
 #[inline(always)]
-pub(super) fn exp(level: Level, x: f32) -> f32 {
-    // Below -88 the exponent's bits become 0, and so does the power.
+pub(crate) fn exp(level: Level, x: f32) -> f32 {
+    // Below -88 the exponent's bits are 0, and so is the power.
     let clamped = x.clamp(-88.0, 88.0);
     let rounded = multiply_add(level, clamped, LOG2_E, ROUND);
     let n = rounded - ROUND;
@@ -25,19 +24,19 @@ pub(super) fn exp(level: Level, x: f32) -> f32 {
     for coefficient in &POLYNOMIAL[1..] {
         p = multiply_add(level, p, r, *coefficient);
     }
-    // A cast of n would be one value at a time, for NaN's sake.
+    // Not a cast of n: it would not vectorise, since casts handle NaN.
     p * f32::from_bits(rounded.to_bits() << 23)
 }
 
 #[inline(always)]
-pub(super) fn sigmoid(level: Level, x: f32) -> f32 {
+pub(crate) fn sigmoid(level: Level, x: f32) -> f32 {
     1.0 / (1.0 + exp(level, -x))
 }
 
-/// Turns a strip of columns, `width` values from row to row, into exp(value - largest) down each; gives the largest, `largest` included,
-/// and the sums.
+/// Replaces `LANES` columns of a matrix with row stride `width`, from column `strip` on, by exp(value - max) with each
+/// column's maximum, which starts at `largest`; returns the maxima and the columns' sums.
 #[inline(always)]
-pub(super) fn exponentials(
+pub(crate) fn exponentials(
     level: Level,
     values: &mut [f32],
     (width, strip): (usize, usize),
@@ -64,8 +63,8 @@ pub(super) fn exponentials(
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::vectorised;
     use super::*;
+    use crate::simd::vectorised;
 
     fn check(exp: impl Fn(f32) -> f32) {
         let mut x = -87.0_f32;
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_exp_to_seven_digits_and_zero_far_below() {
+    fn exp_is_right_to_seven_digits_and_zero_far_below() {
         check(|x| exp(Level::Plain, x));
         vectorised(
             #[inline(always)]

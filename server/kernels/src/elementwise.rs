@@ -1,34 +1,43 @@
-//! Row-wise and element-wise kernels on plain slices. Rows are shared out over the threads in fixed blocks, and each
-//! row is summed in one order, so results do not depend on how many threads there are.
+//! Row-wise and element-wise kernels: RMSNorm, RoPE, SwiGLU. Threads take fixed blocks of rows.
 
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::super::Dropout;
-use super::exp::sigmoid;
-use super::product::filled;
-use super::simd::{Level, vectorised};
+use crate::exp::sigmoid;
+use crate::output::written;
+use crate::simd::{Level, vectorised};
 
-/// Partial sums per row: enough for the widest vectors to add side by side.
+/// Partial sums of a row: enough for the widest registers.
 const LANES: usize = 16;
 /// Rows that one task takes at a time.
 const ROWS_PER_TASK: usize = 32;
 
-/// Makes `[rows, columns]` block by block; `write` gets the first row's number and the block, every value of which it sets.
-fn by_rows(size: usize, columns: usize, write: impl Fn(Level, usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
-    filled(size, |out| {
+/// A matrix `[rows, columns]`, written block by block: `write` gets the block's first row and its elements.
+///
+/// # Safety
+///
+/// `write` must write every element of its block.
+unsafe fn by_rows(
+    size: usize,
+    columns: usize,
+    write: impl Fn(Level, usize, &mut [MaybeUninit<f32>]) + Sync,
+) -> Vec<f32> {
+    assert!(size.is_multiple_of(columns), "{size} values in rows of {columns}");
+    let write = |out: &mut [MaybeUninit<f32>]| {
         out.par_chunks_mut(columns * ROWS_PER_TASK).enumerate().for_each(|(block, rows)| {
             vectorised(
                 #[inline(always)]
                 |level| write(level, block * ROWS_PER_TASK, rows),
             );
         });
-    })
+    };
+    // SAFETY: the chunks cover the output, and the caller promises that each is written.
+    unsafe { written(size, write) }
 }
 
-/// Changes `[rows, columns]` block by block.
-fn change_rows(values: &mut [f32], columns: usize, change: impl Fn(usize, &mut [f32]) + Sync) {
+/// Updates `[rows, columns]` in place, block by block.
+fn update_rows(values: &mut [f32], columns: usize, change: impl Fn(usize, &mut [f32]) + Sync) {
     values.par_chunks_mut(columns * ROWS_PER_TASK).enumerate().for_each(|(block, rows)| {
         vectorised(
             #[inline(always)]
@@ -71,29 +80,33 @@ fn inverse_rms(x: &[f32], eps: f32) -> f32 {
     1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt()
 }
 
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+/// x: [rows, columns], weight: [columns] -> [rows, columns].
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let columns = weight.len();
-    by_rows(
-        x.len(),
-        columns,
-        #[inline(always)]
-        |_, first, rows| {
-            let x = &x[first * columns..first * columns + rows.len()];
-            for (y, x) in rows.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
-                let scale = inverse_rms(x, eps);
-                for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
-                    y.write(x * scale * weight);
+    // SAFETY: blocks are whole rows, x has the output's size, and each row is as long as the weight.
+    unsafe {
+        by_rows(
+            x.len(),
+            columns,
+            #[inline(always)]
+            |_, first, rows| {
+                let x = &x[first * columns..first * columns + rows.len()];
+                for (y, x) in rows.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
+                    let scale = inverse_rms(x, eps);
+                    for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+                        y.write(x * scale * weight);
+                    }
                 }
-            }
-        },
-    )
+            },
+        )
+    }
 }
 
-/// `into` += dx
-pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32, into: &mut [f32]) {
+/// dx += dL/dx. x, dy, dx: [rows, columns], weight: [columns].
+pub fn rms_norm_backward_add(x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32]) {
     let columns = weight.len();
-    change_rows(
-        into,
+    update_rows(
+        dx,
         columns,
         #[inline(always)]
         |first, rows| {
@@ -112,11 +125,11 @@ pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32,
     );
 }
 
-/// cos, sin: [rows, head_dim / 2]. `back`: the inverse rotation.
-pub(super) fn rope(x: &mut [f32], columns: usize, cos: &[f32], sin: &[f32], head_dim: usize, back: bool) {
+/// Rotates x: [rows, columns] in place. cos, sin: [rows, head_dim / 2]. `inverse`: back, which is also the gradient.
+pub fn rope(x: &mut [f32], columns: usize, cos: &[f32], sin: &[f32], head_dim: usize, inverse: bool) {
     let half = head_dim / 2;
-    let sign = if back { -1.0 } else { 1.0 };
-    change_rows(
+    let sign = if inverse { -1.0 } else { 1.0 };
+    update_rows(
         x,
         columns,
         #[inline(always)]
@@ -137,24 +150,29 @@ pub(super) fn rope(x: &mut [f32], columns: usize, cos: &[f32], sin: &[f32], head
     );
 }
 
-pub(super) fn swiglu(gate: &[f32], up: &[f32], columns: usize) -> Vec<f32> {
-    by_rows(
-        gate.len(),
-        columns,
-        #[inline(always)]
-        |level, first, rows| {
-            let range = first * columns..first * columns + rows.len();
-            for ((y, gate), up) in rows.iter_mut().zip(&gate[range.clone()]).zip(&up[range]) {
-                y.write(gate * sigmoid(level, *gate) * up);
-            }
-        },
-    )
+/// gate, up: [rows, columns] -> silu(gate) * up.
+pub fn swiglu(gate: &[f32], up: &[f32], columns: usize) -> Vec<f32> {
+    // SAFETY: both inputs are sliced to the block's length, so the zip ends with the block.
+    unsafe {
+        by_rows(
+            gate.len(),
+            columns,
+            #[inline(always)]
+            |level, first, rows| {
+                let range = first * columns..first * columns + rows.len();
+                for ((y, gate), up) in rows.iter_mut().zip(&gate[range.clone()]).zip(&up[range]) {
+                    y.write(gate * sigmoid(level, *gate) * up);
+                }
+            },
+        )
+    }
 }
 
-/// `dy`, which becomes dup, and dgate.
-pub(super) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &mut [f32], columns: usize) -> Vec<f32> {
+/// Returns dgate and turns `dy` into dup. All: [rows, columns].
+pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &mut [f32], columns: usize) -> Vec<f32> {
+    assert!(gate.len() == dy.len() && up.len() == dy.len(), "gate, up and dy have one shape");
     let block = columns * ROWS_PER_TASK;
-    filled(gate.len(), |dgate| {
+    let write = |dgate: &mut [MaybeUninit<f32>]| {
         dgate.par_chunks_mut(block).zip(dy.par_chunks_mut(block)).enumerate().for_each(|(index, (dgate, dy))| {
             let range = index * block..index * block + dgate.len();
             let (gate, up) = (&gate[range.clone()], &up[range]);
@@ -170,18 +188,7 @@ pub(super) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &mut [f32], columns:
                 },
             );
         });
-    })
-}
-
-/// Inverted dropout of values that stand at `first` and behind in the whole tensor: the mask is a function of the seed and the
-/// place alone.
-pub(super) fn drop_rows(x: &[f32], out: &mut [f32], first: usize, dropout: Dropout) {
-    vectorised(
-        #[inline(always)]
-        |_| {
-            for (place, (out, x)) in (first as u32..).zip(out.iter_mut().zip(x)) {
-                *out = x * dropout.factor(place);
-            }
-        },
-    );
+    };
+    // SAFETY: dgate, dy, gate and up have one length and are cut into the same chunks.
+    unsafe { written(gate.len(), write) }
 }

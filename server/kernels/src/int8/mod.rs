@@ -1,30 +1,34 @@
-//! Products in eight bits: frozen weights and the values that they are multiplied with, both in blocks of 32 along a row that share
-//! a scale, `w = scale * q`. A block's products are added up in whole numbers, for which processors have instructions of several
-//! times the rate of f32, and a weight takes a quarter of f32's bytes; docs/PERFORMANCE.md says what it costs in quality.
+//! int8 quantization of frozen weights and, on the fly, of activations: blocks of 32 values along a row share a scale,
+//! `w = scale * q`. A block's products are summed as integers, for which processors have dot-product instructions at
+//! several times the rate of f32, and a weight takes a quarter of f32's bytes. docs/PERFORMANCE.md has the cost in
+//! quality.
 //!
-//! Weights lie in panels of [`PANEL`] rows, four columns at a time, as those instructions take them. A result depends on its row and its
-//! weights alone: however many rows there are, each sum goes block by block in the order of the columns.
+//! Weights are packed in panels of [`PANEL`] rows, four columns at a time, which is the operand layout of those
+//! instructions. A result depends on its row and the weights alone: each sum goes block by block in the order of the
+//! columns.
 
 mod tile;
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
-use super::product::filled;
-use super::simd::vectorised;
+use crate::output::written;
+use crate::simd::vectorised;
 use tile::{Instructions, Panel, tile};
 
-/// Values that share a scale.
-pub(crate) const BLOCK: usize = 32;
-/// Rows of W that lie side by side.
+/// Values that share a scale; the columns of a matrix are a multiple of it.
+pub const BLOCK: usize = 32;
+/// Rows of W that are interleaved.
 const PANEL: usize = 32;
-/// Columns whose products one instruction adds up.
+/// Columns that one dot-product instruction adds up.
 const GROUP: usize = 4;
 const GROUPS: usize = BLOCK / GROUP;
-/// From so many rows of x on, threads take rows; of fewer, panels.
-const MANY: usize = 64;
-/// Rows of x of one task: few enough that they stay in the cache while panel after panel goes by.
+/// From this many rows of x on, threads take rows; below, panels.
+const MANY_ROWS: usize = 64;
+/// Rows of x of one task: few enough to stay in the cache over all panels.
 const TASK_ROWS: usize = 96;
-/// Blocks of x that one task narrows: some rows, since one alone is not worth another thread.
+/// Blocks of x that one task quantizes: several rows, since one alone is not worth a thread.
 const TASK_BLOCKS: usize = 512;
 /// Panels of one task with few rows.
 const TASK_PANELS: usize = 3;
@@ -35,8 +39,8 @@ const TASK_PANELS: usize = 3;
 struct Group([[i8; GROUP]; PANEL]);
 
 /// Frozen weights: [out, columns].
-pub(crate) struct Int8Matrix {
-    /// [panels, columns / GROUP]; rows that only fill the last panel are 0.
+pub struct Int8Matrix {
+    /// [panels, columns / GROUP]; the last panel is padded with zeros.
     values: Vec<Group>,
     /// bf16, the upper half of an f32: [panels, columns / BLOCK].
     scales: Vec<[u16; PANEL]>,
@@ -45,26 +49,27 @@ pub(crate) struct Int8Matrix {
 }
 
 impl Int8Matrix {
-    /// `columns` is a multiple of [`BLOCK`].
-    pub(super) fn new(weight: &[f32], columns: usize) -> Self {
+    /// Quantizes weight: [out, columns].
+    pub fn new(weight: &[f32], columns: usize) -> Self {
+        assert!(columns.is_multiple_of(BLOCK), "{columns} columns in blocks of {BLOCK}");
         let out = weight.len() / columns;
         let panels = out.div_ceil(PANEL);
         let mut values = vec![Group([[0; GROUP]; PANEL]); panels * columns / GROUP];
         let mut scales = vec![[0_u16; PANEL]; panels * columns / BLOCK];
         let rows = weight.par_chunks(PANEL * columns);
-        let places = values.par_chunks_mut(columns / GROUP).zip(scales.par_chunks_mut(columns / BLOCK));
-        rows.zip(places).for_each(|(rows, (values, scales))| {
+        let panels = values.par_chunks_mut(columns / GROUP).zip(scales.par_chunks_mut(columns / BLOCK));
+        rows.zip(panels).for_each(|(rows, (values, scales))| {
             vectorised(
                 #[inline(always)]
                 |_| {
                     for (lane, row) in rows.chunks_exact(columns).enumerate() {
-                        let places = values.chunks_exact_mut(GROUPS).zip(&mut *scales);
-                        for (weights, (values, scales)) in row.as_chunks::<BLOCK>().0.iter().zip(places) {
+                        let blocks = values.chunks_exact_mut(GROUPS).zip(&mut *scales);
+                        for (weights, (values, scales)) in row.as_chunks::<BLOCK>().0.iter().zip(blocks) {
                             // Rounded up, so that the largest stays within 127.
                             scales[lane] = ((largest(weights) / 127.0).to_bits().saturating_add(0xffff) >> 16) as u16;
-                            let narrowed = narrow(weights, widened(scales[lane]));
-                            for (values, narrowed) in values.iter_mut().zip(narrowed.as_chunks::<GROUP>().0) {
-                                values.0[lane] = *narrowed;
+                            let quantized = quantize(weights, widened(scales[lane]));
+                            for (values, quantized) in values.iter_mut().zip(quantized.as_chunks::<GROUP>().0) {
+                                values.0[lane] = *quantized;
                             }
                         }
                     }
@@ -74,7 +79,8 @@ impl Int8Matrix {
         Self { values, scales, out, columns }
     }
 
-    pub(super) fn out(&self) -> usize {
+    /// Rows of W.
+    pub fn out(&self) -> usize {
         self.out
     }
 
@@ -87,7 +93,7 @@ impl Int8Matrix {
     }
 }
 
-/// Rows of x: [rows, columns].
+/// Quantized rows of x: [rows, columns].
 struct Int8Rows {
     /// [rows, columns / BLOCK] of each.
     values: Vec<[i8; BLOCK]>,
@@ -101,7 +107,7 @@ struct Int8Rows {
 struct Row<'a> {
     values: &'a [[i8; BLOCK]],
     scales: &'a [f32],
-    /// Of a block's values.
+    /// The sum of each block's values.
     sums: &'a [i32],
 }
 
@@ -122,7 +128,7 @@ impl Int8Rows {
                     |_| {
                         for (((values, scale), sum), x) in values.iter_mut().zip(scales).zip(sums).zip(x) {
                             *scale = largest(x) / 127.0;
-                            *values = narrow(x, *scale);
+                            *values = quantize(x, *scale);
                             *sum = values.iter().map(|value| i32::from(*value)).sum();
                         }
                     },
@@ -133,18 +139,18 @@ impl Int8Rows {
     }
 
     fn row(&self, row: usize) -> Row<'_> {
-        let place = row * self.blocks..(row + 1) * self.blocks;
-        Row { values: &self.values[place.clone()], scales: &self.scales[place.clone()], sums: &self.sums[place] }
+        let blocks = row * self.blocks..(row + 1) * self.blocks;
+        Row { values: &self.values[blocks.clone()], scales: &self.scales[blocks.clone()], sums: &self.sums[blocks] }
     }
 }
 
 /// x Wᵀ; x: [rows, columns] -> [rows, out].
-pub(super) fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
+pub fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
     let (columns, out) = (weight.columns, weight.out);
     let count = x.len() / columns;
     let x = Int8Rows::new(x, columns);
-    if count >= MANY {
-        return filled(count * out, |y| {
+    if count >= MANY_ROWS {
+        let write = |y: &mut [MaybeUninit<f32>]| {
             y.par_chunks_mut(TASK_ROWS * out).enumerate().for_each(|(task, y)| {
                 for panel in 0..out.div_ceil(PANEL) {
                     let (first, width) = (panel * PANEL, PANEL.min(out - panel * PANEL));
@@ -153,9 +159,11 @@ pub(super) fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
                     });
                 }
             });
-        });
+        };
+        // SAFETY: each task writes its rows for every panel, and the panels cover the outputs.
+        return unsafe { written(count * out, write) };
     }
-    // Panel by panel while it is made, so that each task owns a piece: [panels, rows, PANEL].
+    // [panels, rows, PANEL], so that each task writes a contiguous part.
     let mut panels = vec![[0.0; PANEL]; out.div_ceil(PANEL) * count];
     panels.par_chunks_mut(TASK_PANELS * count).enumerate().for_each(|(task, panels)| {
         for (panel, y) in panels.chunks_exact_mut(count).enumerate() {
@@ -171,9 +179,9 @@ pub(super) fn linear(x: &[f32], weight: &Int8Matrix) -> Vec<f32> {
     y
 }
 
-/// Gives the products of `count` rows, from `first` on, with a panel to `take`.
+/// Calls `take` with the products of `count` rows, from `first` on, and a panel.
 fn sums(panel: Panel<'_>, x: &Int8Rows, first: usize, count: usize, mut take: impl FnMut(usize, &[f32; PANEL])) {
-    let instructions = Instructions::here();
+    let instructions = Instructions::best();
     let mut done = 0;
     macro_rules! take_rows {
         ($rows:expr) => {
@@ -194,17 +202,17 @@ fn sums(panel: Panel<'_>, x: &Int8Rows, first: usize, count: usize, mut take: im
     take_rows!(1);
 }
 
-/// The largest size among them; NaN and infinity count as the largest, so that neither is lost.
+/// The largest magnitude; NaN and infinity count as the largest, so that neither is lost.
 #[inline(always)]
 fn largest(values: &[f32; BLOCK]) -> f32 {
-    let size = |value: f32| value.to_bits() & 0x7fff_ffff;
-    f32::from_bits(values.iter().fold(0, |largest, value| largest.max(size(*value))))
+    let magnitude = |value: f32| value.to_bits() & 0x7fff_ffff;
+    f32::from_bits(values.iter().fold(0, |largest, value| largest.max(magnitude(*value))))
 }
 
 #[inline(always)]
-fn narrow(values: &[f32; BLOCK], scale: f32) -> [i8; BLOCK] {
+fn quantize(values: &[f32; BLOCK], scale: f32) -> [i8; BLOCK] {
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    // Adding 1.5 * 2^23 rounds to a whole number, which then stands in the lowest bits.
+    // Adding 1.5 * 2^23 rounds to an integer, which is then in the lowest bits.
     values.map(|value| (value * inverse + 12_582_912.0).to_bits() as i8)
 }
 
@@ -225,8 +233,8 @@ mod tests {
     fn a_value_is_off_by_half_a_step_of_its_block_at_most() {
         for block in values(80 * BLOCK).as_chunks::<BLOCK>().0 {
             let scale = largest(block) / 127.0;
-            for (value, narrowed) in block.iter().zip(narrow(block, scale)) {
-                let found = f32::from(narrowed) * scale;
+            for (value, quantized) in block.iter().zip(quantize(block, scale)) {
+                let found = f32::from(quantized) * scale;
                 assert!((value - found).abs() <= scale * 0.5001, "{value} became {found} in steps of {scale}");
             }
         }
@@ -267,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_stays_so_in_its_row() {
+    fn nan_and_infinity_stay_in_their_row() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut x = values(70 * 32);
             x[40] = bad;

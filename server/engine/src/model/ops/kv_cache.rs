@@ -1,12 +1,12 @@
-//! Keys and values of the tokens that one row has read and written, per layer, in room that is made once; and attention
-//! over them.
+//! The KV cache of one generated row, per layer, allocated once; and attention over it.
 
-use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
+use burn::tensor::{Bool, Tensor, TensorData, activation};
 
-use super::cpu;
+use super::extension::{self, SharedCache};
+use crate::device::{Device, Kernels};
 use crate::model::LlamaConfig;
 
-pub(crate) struct RowCache {
+pub(crate) struct KvCache {
     layers: Layers,
     /// Tokens that all layers hold.
     length: usize,
@@ -21,12 +21,12 @@ struct Shape {
 }
 
 enum Layers {
-    Cpu(Vec<cpu::LayerCache>),
+    Fused(Vec<SharedCache>),
     /// Keys and values, [kv_heads, capacity, head_dim].
-    Tensors(Vec<(Tensor<3>, Tensor<3>)>),
+    Composed(Vec<(Tensor<3>, Tensor<3>)>),
 }
 
-impl RowCache {
+impl KvCache {
     pub(crate) fn new(config: &LlamaConfig, capacity: usize, device: &Device) -> Self {
         let shape = Shape {
             heads: config.num_attention_heads,
@@ -34,11 +34,14 @@ impl RowCache {
             head_dim: config.head_dim,
         };
         let layers = 0..config.num_hidden_layers;
-        let layers = if cpu::applies(device) {
-            Layers::Cpu(layers.map(|_| cpu::LayerCache::new(shape.kv_heads, capacity, shape.head_dim)).collect())
-        } else {
-            let room = || Tensor::zeros([shape.kv_heads, capacity, shape.head_dim], device);
-            Layers::Tensors(layers.map(|_| (room(), room())).collect())
+        let layers = match device.kernels {
+            Kernels::Fused => {
+                Layers::Fused(layers.map(|_| SharedCache::new(shape.kv_heads, capacity, shape.head_dim)).collect())
+            }
+            Kernels::Composed => {
+                let zeros = || Tensor::zeros([shape.kv_heads, capacity, shape.head_dim], &device.inner);
+                Layers::Composed(layers.map(|_| (zeros(), zeros())).collect())
+            }
         };
         Self { layers, length: 0, shape }
     }
@@ -53,16 +56,16 @@ impl RowCache {
         self.length += new;
     }
 
-    /// Takes over the first `tokens` of another row: what both begin with is read once.
-    pub(crate) fn take_prefix(&mut self, of: &Self, tokens: usize) {
+    /// Copies the first `tokens` of another row: a prefix that rows share is prefilled once.
+    pub(crate) fn copy_prefix(&mut self, of: &Self, tokens: usize) {
         match (&mut self.layers, &of.layers) {
-            (Layers::Cpu(layers), Layers::Cpu(others)) => {
-                layers.iter_mut().zip(others).for_each(|(layer, other)| layer.take_prefix(other, tokens));
+            (Layers::Fused(layers), Layers::Fused(others)) => {
+                layers.iter().zip(others).for_each(|(layer, other)| layer.copy_prefix(other, tokens));
             }
-            (Layers::Tensors(layers), Layers::Tensors(others)) => {
+            (Layers::Composed(layers), Layers::Composed(others)) => {
                 for ((keys, values), (other_keys, other_values)) in layers.iter_mut().zip(others) {
-                    for (room, other) in [(keys, other_keys), (values, other_values)] {
-                        assign(room, 0, other.clone().narrow(1, 0, tokens));
+                    for (cache, other) in [(keys, other_keys), (values, other_values)] {
+                        assign(cache, 0, other.clone().narrow(1, 0, tokens));
                     }
                 }
             }
@@ -72,12 +75,12 @@ impl RowCache {
     }
 }
 
-/// Adds each row's new keys and values to one layer of its cache, and attends over all that the row then holds.
+/// Appends each row's new keys and values to one layer of its cache, then attends over everything that the cache holds.
 ///
 /// k, v: [new tokens of all rows, kv_heads * head_dim], `new[i]` of them for row i. q: [queries, heads * head_dim], one
 /// for each new token, or one for each row: its last. -> [queries, heads * head_dim]
 pub(crate) fn attend_cached(
-    caches: &mut [&mut RowCache],
+    caches: &mut [&mut KvCache],
     layer: usize,
     q: &Tensor<2>,
     k: &Tensor<2>,
@@ -85,15 +88,15 @@ pub(crate) fn attend_cached(
     new: &[usize],
 ) -> Tensor<2> {
     let only_last = q.dims()[0] == caches.len();
-    let cpu_layers: Vec<cpu::LayerCache> = caches
+    let fused: Vec<SharedCache> = caches
         .iter()
         .filter_map(|cache| match &cache.layers {
-            Layers::Cpu(layers) => Some(layers[layer].clone()),
-            Layers::Tensors(_) => None,
+            Layers::Fused(layers) => Some(layers[layer].clone()),
+            Layers::Composed(_) => None,
         })
         .collect();
-    if cpu_layers.len() == caches.len() {
-        return cpu::attend_cached(q, k, v, &cpu_layers, new, caches[0].shape.head_dim);
+    if fused.len() == caches.len() {
+        return extension::attend_cached(q, k, v, fused, new, caches[0].shape.head_dim);
     }
     let (mut contexts, mut start, mut query) = (Vec::with_capacity(caches.len()), 0, 0);
     for (cache, &new) in caches.iter_mut().zip(new) {
@@ -106,30 +109,33 @@ pub(crate) fn attend_cached(
     Tensor::cat(contexts, 0)
 }
 
-impl RowCache {
+impl KvCache {
     /// Keys and values of all tokens, the new ones included: [kv_heads, length, head_dim].
     fn push(&mut self, layer: usize, keys: Tensor<2>, values: Tensor<2>) -> (Tensor<3>, Tensor<3>) {
-        let Layers::Tensors(layers) = &mut self.layers else { unreachable!("the CPU's rows are kept by its kernel") };
+        let Layers::Composed(layers) = &mut self.layers else {
+            unreachable!("rows of one generation are on one device")
+        };
         let new = keys.dims()[0];
         let split = |x: Tensor<2>| x.reshape([new, self.shape.kv_heads, self.shape.head_dim]).permute([1, 0, 2]);
-        let (room_keys, room_values) = &mut layers[layer];
-        assign(room_keys, self.length, split(keys));
-        assign(room_values, self.length, split(values));
-        let all = |room: &Tensor<3>| room.clone().narrow(1, 0, self.length + new);
-        (all(room_keys), all(room_values))
+        let (cached_keys, cached_values) = &mut layers[layer];
+        assign(cached_keys, self.length, split(keys));
+        assign(cached_values, self.length, split(values));
+        let all = |cached: &Tensor<3>| cached.clone().narrow(1, 0, self.length + new);
+        (all(cached_keys), all(cached_values))
     }
 }
 
-/// Writes `part` behind the first `start` tokens of `room`.
-fn assign(room: &mut Tensor<3>, start: usize, part: Tensor<3>) {
+/// Writes `part` after the first `start` tokens of `cache`.
+fn assign(cache: &mut Tensor<3>, start: usize, part: Tensor<3>) {
     let [kv_heads, new, head_dim] = part.dims();
-    // Taken out and put back, so that the assignment finds the room unshared and writes in place.
-    let taken = std::mem::replace(room, Tensor::empty([1, 1, 1], &part.device()));
-    *room = taken.slice_assign([0..kv_heads, start..start + new, 0..head_dim], part);
+    // Taken out and put back, so that the assignment finds the tensor unshared and writes in place.
+    let taken = std::mem::replace(cache, Tensor::empty([1, 1, 1], &part.device()));
+    *cache = taken.slice_assign([0..kv_heads, start..start + new, 0..head_dim], part);
 }
 
 impl Shape {
-    /// The last queries of a row over all its keys. q: [queries, heads * head_dim], keys, values: [kv_heads, length, head_dim].
+    /// The last queries of a row over all its keys. q: [queries, heads * head_dim], keys, values: [kv_heads, length,
+    /// head_dim].
     fn attend(&self, q: Tensor<2>, keys: Tensor<3>, values: Tensor<3>) -> Tensor<2> {
         let (queries, length, device) = (q.dims()[0], keys.dims()[1], q.device());
         let group = self.heads / self.kv_heads;
