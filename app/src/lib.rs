@@ -1,4 +1,4 @@
-//! The pages, the wire types, the server functions, and the port that a server implements.
+//! The pages, and the interface through which they reach the server.
 //!
 //! Compiles twice: to WebAssembly (`hydrate`) and natively (`ssr`). Knows nothing of burn, SQL or files.
 #![forbid(unsafe_code)]

@@ -28,7 +28,7 @@ for (const theme of ["light", "dark"] as const) {
       await expect(list.locator('[data-cell="train"]')).toHaveAttribute("data-state", "stopped");
       await check(list, "a stopped notebook");
 
-      await api.call("save_cell", { cell: train.id, config: { ...train.config, epochs: 1 } });
+      await api.save(train.id, { epochs: 1 });
       const done = await api.finish(experiment.id);
       await list.reload();
       await connected(list);

@@ -1,4 +1,4 @@
-// Prepares what a test is not about, through the server functions that the page calls too.
+// Prepares what a test is not about, through the commands that the page sends too.
 
 import { type APIRequestContext, expect } from "@playwright/test";
 import { randomUUID } from "node:crypto";
@@ -38,16 +38,21 @@ export class Api {
       ...settings,
       train: { samples: 1, ...(settings.train ?? { max_steps: 6 }) },
     };
-    let notebook = await this.notebook(experiment);
-    for (const cell of notebook.cells) {
+    for (const cell of (await this.notebook(experiment)).cells) {
       const over = small[cell.config.kind];
-      if (over) notebook = await this.call<Notebook>("save_cell", { cell: cell.id, config: { ...cell.config, ...over } });
+      if (over) await this.save(cell.id, over);
     }
-    return notebook;
+    return this.notebook(experiment);
+  }
+
+  /** Changes these settings of a cell. */
+  async save(cell: number, settings: object): Promise<void> {
+    const changes = flat("", settings);
+    await this.call("save_cell", { cell, changes, client: randomUUID(), number: 1 });
   }
 
   async notebook(experiment: number): Promise<Notebook> {
-    return this.call<Notebook>("notebook", { experiment });
+    return this.call<Notebook>("get_notebook", { experiment });
   }
 
   async runAll(experiment: number): Promise<Notebook> {
@@ -69,7 +74,7 @@ export class Api {
 
   /** Id of the model that the server was started with. */
   async tinyModel(): Promise<string> {
-    const models = await this.call<{ id: string; present: boolean }[]>("models", {});
+    const models = await this.call<{ id: string; present: boolean }[]>("list_models", {});
     const present = models.filter((model) => model.present).map((model) => model.id);
     expect(present, "the tiny model is the only one that is there").toHaveLength(1);
     return present[0]!;
@@ -87,8 +92,17 @@ export class Api {
 
   /** Makes a link to a report; gives its path. */
   async share(run: number): Promise<string> {
-    return (await this.call<{ path: string }>("share", { run })).path;
+    return (await this.call<{ path: string }>("share_report", { run })).path;
   }
+}
+
+/** Each setting's dotted name, and its value as text: lists with commas, nothing for null. */
+function flat(prefix: string, settings: object): [string, string][] {
+  return Object.entries(settings).flatMap(([name, value]) =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? flat(`${prefix}${name}.`, value)
+      : [[prefix + name, String(value ?? "")] satisfies [string, string]],
+  );
 }
 
 /** The cell of this kind. */

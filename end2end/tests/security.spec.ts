@@ -78,13 +78,13 @@ test("scripts in names, notes, rows and pairs are shown and never run", async ({
   }
 });
 
-test("without the link there is no page, no function and no socket", async ({ browser, server }) => {
+test("without the link there is no page, no command and no socket", async ({ browser, server }) => {
   const stranger = await browser.newContext();
   for (const path of ["/", "/experiments/1", "/reports/1"]) {
     const answer = await stranger.request.get(server.origin + path, { maxRedirects: 0 });
     expect(answer.status(), path).toBe(401);
   }
-  for (const name of ["experiments_page", "create_experiment", "notebook", "run_all", "pairs", "share", "models"]) {
+  for (const name of ["open_experiments", "create_experiment", "get_notebook", "run_all", "list_pairs", "share_report", "list_models"]) {
     const answer = await stranger.request.post(`${server.origin}/api/${name}`, { data: {}, headers: { Origin: server.origin } });
     expect(answer.status(), name).toBe(401);
   }
@@ -95,7 +95,7 @@ test("without the link there is no page, no function and no socket", async ({ br
 
 test("another site's request changes nothing, even with the cookie", async ({ list, server }) => {
   const api = new Api(list.request, server.origin);
-  const before = await api.call<{ experiments: unknown[] }>("experiments_page", {});
+  const before = await api.call<{ experiments: unknown[] }>("open_experiments", {});
   for (const origin of ["http://evil.example", "null", `http://localhost:${server.port + 1}`]) {
     const answer = await list.request.post(`${server.origin}/api/create_experiment`, {
       data: { name: "theirs", preset: "empty", key: "k" },
@@ -105,7 +105,7 @@ test("another site's request changes nothing, even with the cookie", async ({ li
   }
   const forged = await list.request.get(`${server.origin}/`, { headers: { Host: "evil.example" } });
   expect(forged.status()).toBe(403);
-  const after = await api.call<{ experiments: unknown[] }>("experiments_page", {});
+  const after = await api.call<{ experiments: unknown[] }>("open_experiments", {});
   expect(after.experiments).toHaveLength(before.experiments.length);
 });
 
@@ -119,7 +119,7 @@ test("a share link that was never made, or is revoked, opens nothing", async ({ 
   const last = path.at(-1) === "A" ? "B" : "A";
   expect((await stranger.request.get(server.origin + path.slice(0, -1) + last)).status()).toBe(404);
 
-  const [link] = await api.call<{ id: number }[]>("shares", { run: report });
+  const [link] = await api.call<{ id: number }[]>("list_shares", { run: report });
   await api.call("revoke_share", { share: link!.id });
   expect((await stranger.request.get(server.origin + path)).status()).toBe(404);
   await stranger.close();

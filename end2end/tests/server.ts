@@ -9,7 +9,6 @@ import { join, resolve } from "node:path";
 
 const repository = resolve(import.meta.dirname, "../..");
 const binary = process.env.BACKTRANSLATE ?? join(repository, "target/release/backtranslate");
-const site = process.env.SITE ?? join(repository, "target/site");
 /** A Llama of a few thousand parameters: everything works, in seconds, and says nothing sensible. */
 const model = process.env.BASE_MODEL ?? join(repository, "server/engine/tests/fixtures/tiny-llama");
 
@@ -39,7 +38,7 @@ export class Server {
   /** Starts it on the same data and port; ready once it has printed its link and answers. */
   async restart(): Promise<void> {
     const listen = `127.0.0.1:${this.port}`;
-    const words = ["serve", "--data", this.data, "--listen", listen, "--site", site, "--model", model, ...this.extra];
+    const words = ["serve", "--data", this.data, "--listen", listen, "--model", model, ...this.extra];
     const child = spawn(binary, words, { stdio: ["ignore", "pipe", "pipe"] });
     this.process = child;
     this.link = await new Promise<string>((found, failed) => {

@@ -15,7 +15,7 @@ pub fn playwright(server: &Server, arguments: &[&str], environment: &[(&str, &st
     say::note(&format!("Chromium: {}", chromium.display()));
     let mut npx = command::tool("npx");
     npx.args(["--no-install", "playwright", "test"]).args(arguments).current_dir(&folder);
-    npx.env("BACKTRANSLATE", &server.binary).env("SITE", workspace::site()?).env("CHROMIUM", chromium);
+    npx.env("BACKTRANSLATE", &server.binary).env("CHROMIUM", chromium);
     npx.envs(environment.iter().copied());
     command::run(&mut npx)
 }

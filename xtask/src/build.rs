@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the page and the server's binary.
+//! `cargo xtask build`: the page, then the server's binary, which has the page inside.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -10,6 +10,7 @@ mod bench;
 mod browser;
 mod build;
 mod command;
+mod dist;
 mod page;
 mod say;
 mod screenshots;
@@ -49,6 +50,8 @@ enum Verb {
         #[arg(long)]
         server_only: bool,
     },
+    /// Build the page and the server, and pack them into target/dist/backtranslate-VERSION-TARGET.tar.gz
+    Dist,
     /// Run everything that CI runs, cheapest first
     Test {
         /// Only these steps (see --list)
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Start { data, listen } => start::start(data.as_deref(), listen.as_deref()),
         Verb::Build { page_only, server_only } => build::build(!server_only, !page_only).map(|_| ()),
+        Verb::Dist => dist::dist(),
         Verb::Test { list: true, .. } => test::list(),
         Verb::Test { only, .. } => test::run(&only),
         Verb::Bench(options) => bench::bench(&options),

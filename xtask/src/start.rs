@@ -23,7 +23,7 @@ pub fn start(data: Option<&Path>, listen: Option<&str>) -> Result<()> {
 
     say::doing("Serving (Ctrl+C ends it; runs under way are saved first)");
     let mut serve = Command::new(&server.binary);
-    serve.arg("serve").arg("--site").arg(workspace::site()?).args(in_folder(data)?).current_dir(workspace::root());
+    serve.arg("serve").args(in_folder(data)?).current_dir(workspace::root());
     if let Some(address) = listen {
         serve.args(["--listen", address]);
     }

@@ -10,6 +10,8 @@ pub struct CellState {
     pub kind: CellKind,
     /// What the form holds, saved or not.
     pub config: RwSignal<CellConfig>,
+    /// What the server holds, as far as this page knows.
+    pub known: StoredValue<CellConfig>,
     pub run: RwSignal<Option<RunView>>,
     pub stale: RwSignal<Vec<StaleReason>>,
     pub missing_input: RwSignal<Option<CellKind>>,
@@ -27,6 +29,7 @@ impl CellState {
         Self {
             id: cell.id,
             kind: cell.config.kind(),
+            known: StoredValue::new(cell.config.clone()),
             config: RwSignal::new(cell.config),
             run: RwSignal::new(cell.run),
             stale: RwSignal::new(cell.stale),
@@ -57,16 +60,22 @@ impl CellState {
     /// Takes in what the server says of this cell; an edit that is not saved yet and newer events stay.
     pub fn take(self, cell: Cell) {
         if self.is_saved() {
+            self.known.set_value(cell.config.clone());
             replace(self.config, cell.config);
         }
         replace(self.stale, cell.stale);
         replace(self.missing_input, cell.missing_input);
-        let older = self.run.with_untracked(|known| match (known, &cell.run) {
-            (Some(known), Some(new)) => (new.run, new.seq) < (known.run, known.seq),
-            _ => false,
-        });
-        if !older {
-            replace(self.run, cell.run);
+        match cell.run {
+            Some(run) => self.take_run(run),
+            None => replace(self.run, None),
+        }
+    }
+
+    /// An older run of the cell, or an older state of its run, changes nothing.
+    pub fn take_run(self, new: RunView) {
+        let newer = |known: &RunView| (known.run, known.seq) > (new.run, new.seq);
+        if !self.run.with_untracked(|known| known.as_ref().is_some_and(newer)) {
+            replace(self.run, Some(new));
         }
     }
 }
@@ -84,7 +93,7 @@ mod tests {
 
     fn cell(run: Option<RunView>, rank: u32) -> Cell {
         let config = CellConfig::Train(TrainConfig { rank, ..TrainConfig::default() });
-        Cell { id: 3, config, run, stale: Vec::new(), missing_input: None }
+        Cell { id: 3, version: 0, config, run, stale: Vec::new(), missing_input: None }
     }
 
     fn run(id: i64, seq: u64) -> RunView {
@@ -100,6 +109,8 @@ mod tests {
             state.take(cell(Some(run(5, 8)), 16));
             assert_eq!(state.run.with_untracked(|run| run.as_ref().map(|run| run.seq)), Some(10));
             state.take(cell(Some(run(6, 0)), 16));
+            assert_eq!(state.run.with_untracked(|run| run.as_ref().map(|run| run.run)), Some(6));
+            state.take_run(run(5, 11));
             assert_eq!(state.run.with_untracked(|run| run.as_ref().map(|run| run.run)), Some(6));
         });
     }

@@ -5,10 +5,14 @@ use std::time::Duration;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::changes::changes;
 use super::{Book, CellState, live};
 use crate::api;
 use crate::components::key::new_key;
-use spec::{AppError, CellConfig, CellKind, StopMode};
+use spec::{
+    AddCell, AppError, CellConfig, CellKind, DeleteCell, ListFiles, MoveCell, RenameExperiment, ResumeRun, RunAll,
+    RunCell, SaveCell, StopMode, StopRun,
+};
 
 /// An edit is saved when nothing was typed for so long.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
@@ -37,15 +41,21 @@ impl Book {
             return Some(());
         }
         let edit = cell.edits.get_untracked();
-        let request = self.next_request();
-        let answer = api::save_cell(cell.id, cell.config.get_untracked()).await;
+        let config = cell.config.get_untracked();
+        let changes = changes(&cell.known.get_value(), &config);
+        let (client, number) = self.next_save();
+        let answer = api::call(SaveCell { cell: cell.id, changes, client, number }).await;
         // The page may have been left meanwhile.
-        self.known()?;
+        let cells = self.known()?;
         match answer {
-            Ok(notebook) => {
+            Ok(saved) => {
                 cell.error.set(None);
+                cell.known.set_value(config);
                 cell.saved.update(|saved| *saved = edit.max(*saved));
-                self.merge(request, notebook);
+                for cell in cells {
+                    let reasons = saved.stale.iter().find(|(id, _)| *id == cell.id);
+                    cell.stale.set(reasons.map(|(_, reasons)| reasons.clone()).unwrap_or_default());
+                }
                 Some(())
             }
             Err(error) => {
@@ -71,7 +81,7 @@ impl Book {
         spawn_local(async move {
             if self.save_all().await.is_some() {
                 let request = self.next_request();
-                self.answer(cell.error, request, api::run_cell(cell.id, key).await);
+                self.answer(cell.error, request, api::call(RunCell { cell: cell.id, retrain: false, key }).await);
             }
             cell.busy.try_set(false);
         });
@@ -85,14 +95,14 @@ impl Book {
         let key = new_key();
         spawn_local(async move {
             let request = self.next_request();
-            self.answer(cell.error, request, api::resume_run(run, key).await);
+            self.answer(cell.error, request, api::call(ResumeRun { run, key }).await);
             cell.busy.try_set(false);
         });
     }
 
     pub fn stop(self, cell: CellState, run: i64, mode: StopMode) {
         spawn_local(async move {
-            match api::stop_run(run, mode).await {
+            match api::call(StopRun { run, mode }).await {
                 Ok(()) => live::refetch(self),
                 Err(error) => {
                     cell.error.try_set(Some(error));
@@ -106,7 +116,7 @@ impl Book {
         spawn_local(async move {
             if self.save_all().await.is_some() {
                 let request = self.next_request();
-                self.answer(self.error, request, api::run_all(self.id, key).await);
+                self.answer(self.error, request, api::call(RunAll { experiment: self.id, key }).await);
             }
         });
     }
@@ -114,21 +124,21 @@ impl Book {
     pub fn add(self, kind: CellKind, position: u32) {
         spawn_local(async move {
             let request = self.next_request();
-            self.answer(self.error, request, api::add_cell(self.id, kind, position).await);
+            self.answer(self.error, request, api::call(AddCell { experiment: self.id, kind, position }).await);
         });
     }
 
     pub fn move_to(self, cell: CellState, position: u32) {
         spawn_local(async move {
             let request = self.next_request();
-            self.answer(cell.error, request, api::move_cell(cell.id, position).await);
+            self.answer(cell.error, request, api::call(MoveCell { cell: cell.id, position }).await);
         });
     }
 
     pub fn delete(self, cell: CellState) {
         spawn_local(async move {
             let request = self.next_request();
-            self.answer(cell.error, request, api::delete_cell(cell.id).await);
+            self.answer(cell.error, request, api::call(DeleteCell { cell: cell.id }).await);
         });
     }
 
@@ -139,7 +149,7 @@ impl Book {
         }
         self.name.set(name.clone());
         spawn_local(async move {
-            match api::rename_experiment(self.id, name).await {
+            match api::call(RenameExperiment { experiment: self.id, name }).await {
                 Ok(()) => {
                     self.error.try_set(None);
                 }
@@ -154,7 +164,7 @@ impl Book {
     /// After an upload, or a model that was fetched.
     pub fn refetch_files(self) {
         spawn_local(async move {
-            if let Ok(files) = api::list_files().await {
+            if let Ok(files) = api::call(ListFiles {}).await {
                 self.files.try_set(files);
             }
         });

@@ -13,7 +13,7 @@ use super::Book;
 use crate::api;
 use crate::socket::page::send;
 use crate::socket::{Feed, Gap, SocketState, page};
-use spec::{ClientFrame, LoggedEvent, ServerFrame};
+use spec::{ClientFrame, GetNotebook, LoggedEvent, ServerFrame};
 
 const GATHER: Duration = Duration::from_millis(50);
 /// Changes come in bursts: queued, started, the next one queued.
@@ -117,7 +117,7 @@ fn fold(book: Book) {
             ServerFrame::Event { event } => events.entry(event.run).or_default().push(event),
             ServerFrame::Snapshot { view } => {
                 if let Some(cell) = cells.iter().find(|cell| cell.id == view.cell) {
-                    cell.run.set(Some(*view));
+                    cell.take_run(*view);
                 }
             }
             ServerFrame::Changed { experiment } if experiment == book.id => refetch(book),
@@ -174,7 +174,7 @@ async fn fetch(book: Book) {
     LIVE.with_borrow_mut(|live| live.refetch = Refetch::Fetching);
     let request = book.next_request();
     // A failure needs no word here: the connection's own state tells it, and after it all is fetched again.
-    if let Ok(notebook) = api::fetch_notebook(book.id).await {
+    if let Ok(notebook) = api::call(GetNotebook { experiment: book.id }).await {
         book.merge(request, notebook);
     }
     let again = LIVE.with_borrow_mut(|live| std::mem::take(&mut live.refetch) == Refetch::Again);

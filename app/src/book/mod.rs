@@ -4,6 +4,7 @@
 //! Live events arrive through `live`.
 
 mod cell;
+mod changes;
 mod commands;
 mod keys;
 mod live;
@@ -14,8 +15,8 @@ pub use live::{Link, close as close_live, open as open_live};
 
 use leptos::prelude::*;
 
-use crate::api::NotebookPage;
-use spec::{AppError, DataFile, ModelChoice, Notebook, RunView};
+use crate::components::key::new_key;
+use spec::{AppError, DataFile, IdempotencyKey, ModelChoice, Notebook, NotebookPage, RunView};
 
 /// Cheap to copy; all signals belong to the page.
 #[derive(Clone, Copy)]
@@ -33,6 +34,10 @@ pub struct Book {
     /// Milliseconds since the epoch by this page's clock, each second; None on the server and at first.
     pub now: RwSignal<Option<i64>>,
     owner: StoredValue<Owner>,
+    /// Identifies this page in what it saves; made with the first save.
+    client: StoredValue<IdempotencyKey>,
+    /// Of the newest save.
+    saves: StoredValue<u64>,
     /// Numbers of the newest request sent and of the newest answer merged.
     requests: StoredValue<(u64, u64)>,
 }
@@ -52,6 +57,8 @@ impl Book {
             link: RwSignal::new(Link::Fresh),
             now: RwSignal::new(None),
             owner: StoredValue::new(Owner::current().unwrap_or_default()),
+            client: StoredValue::default(),
+            saves: StoredValue::new(0),
             requests: StoredValue::new((0, 0)),
         }
     }
@@ -69,6 +76,15 @@ impl Book {
                 *sent
             })
             .unwrap_or(0)
+    }
+
+    /// Who saves, and the number of this save.
+    fn next_save(self) -> (IdempotencyKey, u64) {
+        if self.client.with_value(|client| client.as_str().is_empty()) {
+            self.client.set_value(new_key());
+        }
+        self.saves.update_value(|number| *number += 1);
+        (self.client.get_value(), self.saves.get_value())
     }
 
     /// Takes in what the server says, unless a later request was answered already.

@@ -269,13 +269,12 @@ fn used_settings(cell: CellState) -> AnyView {
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
-    use crate::api::NotebookPage;
-    use spec::{Cell, NoteConfig, Notebook, ReportConfig, RunView, SystemInfo, TrainConfig};
+    use spec::{Cell, NoteConfig, Notebook, NotebookPage, ReportConfig, RunView, SystemInfo, TrainConfig};
 
     const HOSTILE: &str = "</textarea></title><script>alert(1)</script><img src=x onerror=alert(1)>";
 
     fn cell(id: i64, config: CellConfig) -> Cell {
-        Cell { id, config, run: None, stale: Vec::new(), missing_input: None }
+        Cell { id, version: 0, config, run: None, stale: Vec::new(), missing_input: None }
     }
 
     fn render(cells: Vec<Cell>) -> String {

@@ -12,7 +12,7 @@ use crate::components::facts::{fact, facts, noted};
 use crate::components::format::{counted, figure, seconds, whole, words};
 use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
-use spec::{AppError, CellOutput, GenerateConfig, PairSort, PairsPage, PairsQuery};
+use spec::{AppError, CellOutput, GenerateConfig, ListPairs, PairSort, PairsPage, PairsQuery};
 
 /// Rows of the table.
 const PAGE: u32 = 50;
@@ -107,7 +107,7 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
     let over = cell.part(|run| run.state.is_over());
     let fetch = move |wanted: PairsQuery| {
         spawn_local(async move {
-            let answer = api::fetch_pairs(wanted.clone()).await;
+            let answer = api::call(ListPairs { query: wanted.clone() }).await;
             // A slow answer to an older question is not shown.
             if query.try_get_untracked().as_ref() != Some(&wanted) {
                 return;

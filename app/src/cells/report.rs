@@ -7,7 +7,7 @@ use super::form::{Form, Input};
 use crate::api;
 use crate::components::error::error_slot;
 use crate::components::format::{counted, moment};
-use spec::{AppError, ReportConfig, ReportOutput, ShareLink};
+use spec::{AppError, ListShares, ReportConfig, ReportOutput, RevokeShare, ShareLink, ShareReport};
 
 pub fn form(form: Form<ReportConfig>) -> AnyView {
     view! {
@@ -46,7 +46,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
     let copied = RwSignal::new(false);
     let list = move || {
         spawn_local(async move {
-            match api::list_shares(run).await {
+            match api::call(ListShares { run }).await {
                 Ok(list) => {
                     links.try_set(list);
                 }
@@ -63,7 +63,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
         }
         busy.set(true);
         spawn_local(async move {
-            match api::share(run).await {
+            match api::call(ShareReport { run }).await {
                 Ok(link) => {
                     error.try_set(None);
                     copied.try_set(false);
@@ -79,7 +79,7 @@ pub fn Sharing(run: i64) -> impl IntoView {
     };
     let revoke = move |id: i64| {
         spawn_local(async move {
-            match api::revoke_share(id).await {
+            match api::call(RevokeShare { share: id }).await {
                 Ok(()) => {
                     fresh.try_set(None);
                     list();

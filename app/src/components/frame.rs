@@ -52,8 +52,8 @@ pub fn failed(error: spec::AppError, home: bool) -> AnyView {
 
 #[cfg(feature = "ssr")]
 fn set_status(code: spec::ErrorCode) {
+    use http::StatusCode;
     use leptos_axum::ResponseOptions;
-    use server_fn::axum_export::http::StatusCode;
     if let Some(response) = use_context::<ResponseOptions>() {
         response.set_status(StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     }

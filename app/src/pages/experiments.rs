@@ -9,7 +9,7 @@ use leptos_meta::Title;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::use_navigate;
 
-use crate::api::{self, ExperimentsPage};
+use crate::api;
 use crate::components::dialog::{Confirm, Dialog};
 use crate::components::error::error_slot;
 use crate::components::format::{counted, moment};
@@ -18,11 +18,14 @@ use crate::components::icon::{Icon, icon};
 use crate::components::key::new_key;
 use crate::components::state::{kind_title, state_icon, state_name, state_text};
 use crate::socket::{SocketState, page};
-use spec::{AppError, ClientFrame, ExperimentSummary, Preset, ServerFrame};
+use spec::{
+    AppError, ClientFrame, CreateExperiment, DeleteExperiment, ExperimentSummary, ExperimentsPage, OpenExperiments,
+    Preset, RenameExperiment, ServerFrame,
+};
 
 #[component]
 pub fn Experiments() -> impl IntoView {
-    let page = Resource::new(|| (), |()| api::open_experiments());
+    let page = Resource::new(|| (), |()| api::call(OpenExperiments {}));
     view! {
         <Title text="Experiments"/>
         <Top/>
@@ -74,15 +77,13 @@ fn follow(list: RwSignal<Vec<ExperimentSummary>>) {
     Effect::new(move || {
         let ask = move |state| {
             if state == SocketState::Open {
-                for entry in list.try_get_untracked().unwrap_or_default() {
-                    page::send(&ClientFrame::Experiment { experiment: entry.id });
-                }
+                page::send(&ClientFrame::Experiments);
             }
         };
         let hear = move |frame| {
             if matches!(frame, ServerFrame::Changed { .. }) {
                 spawn_local(async move {
-                    if let Ok(page) = api::open_experiments().await {
+                    if let Ok(page) = api::call(OpenExperiments {}).await {
                         list.try_set(page.experiments);
                     }
                 });
@@ -107,7 +108,7 @@ fn Entry(
     let draft = RwSignal::new(name.clone());
     let refresh = move || {
         spawn_local(async move {
-            match api::open_experiments().await {
+            match api::call(OpenExperiments {}).await {
                 Ok(page) => {
                     list.try_set(page.experiments);
                 }
@@ -125,9 +126,11 @@ fn Entry(
         event.prevent_default();
         renaming.set(false);
         let name = draft.get_untracked();
-        spawn_local(async move { finish(api::rename_experiment(id, name).await) });
+        spawn_local(async move { finish(api::call(RenameExperiment { experiment: id, name }).await) });
     };
-    let delete = Callback::new(move |()| spawn_local(async move { finish(api::delete_experiment(id).await) }));
+    let delete = Callback::new(move |()| {
+        spawn_local(async move { finish(api::call(DeleteExperiment { experiment: id }).await) })
+    });
     let states = cells
         .iter()
         .map(|(kind, state)| {
@@ -201,7 +204,7 @@ fn Make(open: RwSignal<bool>) -> impl IntoView {
         let name = if name.is_empty() { title.to_owned() } else { name };
         let navigate = navigate.clone();
         spawn_local(async move {
-            let answer = api::create_experiment(name, chosen, key).await;
+            let answer = api::call(CreateExperiment { name, preset: chosen, key }).await;
             busy.try_set(false);
             match answer {
                 Ok(id) => navigate(&format!("/experiments/{id}"), NavigateOptions::default()),

@@ -10,7 +10,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use super::number;
-use crate::api::{self, NotebookPage};
+use crate::api;
 use crate::book::{self, Book, Link};
 use crate::cells::CellView;
 use crate::components::dialog::Dialog;
@@ -18,14 +18,14 @@ use crate::components::error::error_slot;
 use crate::components::frame::{Top, failed, machine};
 use crate::components::icon::{Icon, icon};
 use crate::components::state::{kind_purpose, kind_title};
-use spec::CellKind;
+use spec::{CellKind, NotebookPage, OpenNotebook};
 
 #[component]
 pub fn NotebookRoute() -> impl IntoView {
     let params = use_params_map();
     let page = Resource::new(
         move || params.with(|params| params.get("id")),
-        |id| async move { api::open_notebook(number(id)?).await },
+        |id| async move { api::call(OpenNotebook { experiment: number(id)? }).await },
     );
     let help = RwSignal::new(false);
     view! {

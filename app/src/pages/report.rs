@@ -7,7 +7,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
 use super::number;
-use crate::api::{self, REPORT_PAGE, ReportPage};
+use crate::api;
 use crate::cells::{Sharing, data_summary, integrity_sentence, train_result};
 use crate::components::chart::LossChart;
 use crate::components::facts::{counts, fact, facts, hash, noted};
@@ -17,7 +17,7 @@ use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use crate::components::theme::ThemeSwitch;
-use spec::{EvaluationPoint, ModelOutput, Provenance, Report, StepCurve};
+use spec::{EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, Provenance, Report, ReportPage, StepCurve};
 
 /// 1-based; `all` is 0.
 fn page_number() -> Memo<u32> {
@@ -38,7 +38,7 @@ pub fn OwnReport() -> impl IntoView {
     let run = move || params.with(|params| params.get("run"));
     let report = Resource::new(
         move || (run(), page.get()),
-        |(run, page)| async move { api::open_report(number(run)?, page).await },
+        |(run, page)| async move { api::call(OpenReport { run: number(run)?, page }).await },
     );
     view! {
         <Top/>
@@ -61,7 +61,7 @@ pub fn SharedReport() -> impl IntoView {
     let page = page_number();
     let report = Resource::new(
         move || (params.with(|params| params.get("token")).unwrap_or_default(), page.get()),
-        |(token, page)| api::open_shared_report(token, page),
+        |(token, page)| api::call(OpenSharedReport { token, page }),
     );
     view! {
         <header class="top"><span class="home"><span class="mark" aria-hidden="true">"↩"</span> "Backtranslate"</span> <nav aria-label="Page"><ThemeSwitch/></nav></header>
@@ -119,7 +119,7 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
                 {(!dropped.is_empty()).then(|| counts("Dropped, by the first reason that held", "Reason", dropped))}
 
                 <h2>"Pairs"</h2>
-                {pair_list(&report, pairs, offset)}
+                {pair_list(&report, pairs, offset, run.is_some())}
 
                 <h2>"Settings"</h2>
                 {model_facts(model)}
@@ -171,23 +171,24 @@ fn story(report: &Report, pairs: u64) -> String {
     )
 }
 
-fn pair_list(report: &Report, total: u64, offset: u64) -> AnyView {
+/// `all`: offers all pairs on one page.
+fn pair_list(report: &Report, total: u64, offset: u64, all: bool) -> AnyView {
     let shown = report.pairs.len() as u64;
     let caption = match shown {
         0 => "No pair on this page.".to_owned(),
         _ => format!("{} to {} of {}; open one to read it whole", offset + 1, offset + shown, counted(total, "pair")),
     };
-    let pages = total.div_ceil(REPORT_PAGE);
+    let pages = total.div_ceil(ReportPage::PAIRS);
     let links = (pages > 1).then(|| {
         let numbers = (1..=pages)
             .map(|page| {
-                let current = shown <= REPORT_PAGE && offset == (page - 1) * REPORT_PAGE && shown < total;
+                let current = shown <= ReportPage::PAIRS && offset == (page - 1) * ReportPage::PAIRS && shown < total;
                 let mark = current.then_some("page");
                 view! { <a href=format!("?page={page}") rel="external" aria-current=mark>{page}</a> " " }
             })
             .collect_view();
         view! {
-            <nav class="pager" aria-label="Pages of pairs">{numbers} <a href="?page=all" rel="external">"all on one page"</a></nav>
+            <nav class="pager" aria-label="Pages of pairs">{numbers} {all.then(|| view! { <a href="?page=all" rel="external">"all on one page"</a> })}</nav>
         }
     });
     view! {

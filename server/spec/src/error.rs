@@ -3,8 +3,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use server_fn::codec::JsonEncoding;
-use server_fn::error::{FromServerFnError, ServerFnErrorErr};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident $constructor:ident $status:literal,)*) => {
@@ -133,20 +131,6 @@ impl fmt::Display for AppError {
 }
 
 impl std::error::Error for AppError {}
-
-impl FromServerFnError for AppError {
-    type Encoder = JsonEncoding;
-
-    fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
-        match error {
-            ServerFnErrorErr::Request(why) => Self::connection(
-                format!("The server did not answer: {why}"),
-                "Check that it is running, then try again.",
-            ),
-            other => Self::internal(other.to_string(), "Reload the page; if it happens again, see the server's log."),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -138,6 +138,8 @@ pub enum ClientFrame {
     Experiment {
         experiment: i64,
     },
+    /// Say when something of any experiment changes.
+    Experiments,
     Ping,
 }
 
@@ -160,4 +162,9 @@ pub enum ServerFrame {
     Error {
         error: AppError,
     },
+}
+
+impl ServerFrame {
+    /// In place of an experiment's id: any of them may have changed. Ids start at 1.
+    pub const ANY_EXPERIMENT: i64 = 0;
 }

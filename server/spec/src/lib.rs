@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod config;
 mod curve;
 mod error;
@@ -14,6 +15,7 @@ mod notebook;
 mod report;
 mod view;
 
+pub use command::*;
 pub use config::*;
 pub use curve::*;
 pub use error::*;

@@ -48,6 +48,8 @@ pub struct KeptReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     pub id: i64,
+    /// Of the configuration; increases with every change.
+    pub version: u64,
     /// What its form holds now.
     pub config: CellConfig,
     /// Its newest run, with that run's own configuration.
@@ -258,6 +260,7 @@ pub enum StopMode {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PairsQuery {
     pub run: i64,
     pub offset: u32,

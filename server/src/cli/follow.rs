@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::Backend as _;
-use spec::{AppError, CellKind, Notebook, RunState, StopMode};
+use spec::{AppError, CellKind, GetNotebook, Notebook, RunState, StopMode, StopRun};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -16,7 +15,7 @@ use crate::service::{Notice, Service};
 /// The notebook once nothing of it is queued or running. `notices` must be older than the command that queued.
 pub async fn follow(service: &Arc<Service>, experiment: i64, notices: &mut Receiver<Notice>) -> Result<Notebook> {
     let mut progress = Progress::new();
-    let mut notebook = service.notebook(experiment).await?;
+    let mut notebook = service.ask(GetNotebook { experiment }).await?;
     let mut kinds = kinds(&notebook);
     let mut stop = std::pin::pin!(interrupt::asked());
     let mut stopping = false;
@@ -57,7 +56,7 @@ pub async fn follow(service: &Arc<Service>, experiment: i64, notices: &mut Recei
             _ = look_again.tick() => true,
         };
         if look {
-            notebook = service.notebook(experiment).await?;
+            notebook = service.ask(GetNotebook { experiment }).await?;
             kinds.extend(self::kinds(&notebook));
         }
     }
@@ -73,7 +72,7 @@ async fn stop_all(service: &Arc<Service>, notebook: &Notebook) {
         notebook.cells.iter().filter_map(|cell| cell.run.as_ref()).filter(|run| !run.state.is_over()).collect();
     active.sort_by_key(|run| (run.state != RunState::Queued, run.run));
     for run in active {
-        if let Err(error) = service.stop_run(run.run, StopMode::Save).await {
+        if let Err(error) = service.ask(StopRun { run: run.run, mode: StopMode::Save }).await {
             // It may have ended by itself in this moment.
             tracing::debug!(run = run.run, %error, "not stopped");
         }

@@ -135,8 +135,8 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     let threads = std::thread::available_parallelism().map_or(4, |threads| threads.get().max(4));
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
-        // Commands wait for each other and for the disk: more threads would only hold memory.
-        .max_blocking_threads(32)
+        // Commands wait for each other anyway; more threads would only keep more memory.
+        .max_blocking_threads(16)
         .enable_all()
         .build()
         .map_err(|error| AppError::internal(format!("threads cannot be started: {error}"), ""))

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use app::backend::Backend as _;
 use clap::Args;
 use serde_json::{Value, json};
-use spec::{AppError, Cell, CellKind, Notebook, RunState, RunView};
+use spec::{AppError, Cell, CellKind, IdempotencyKey, Notebook, ResumeRun, RunAll, RunState, RunView};
 
 use super::experiment::ExperimentFile;
 use super::flags::{DataFolderFlag, DeviceFlag};
@@ -53,7 +52,7 @@ impl Run {
             let experiment = service.create_from(&file.experiment.name, &cells)?;
             let notebook = runtime.block_on(async {
                 let mut notices = service.subscribe();
-                service.run_all(experiment, key()?).await?;
+                service.ask(RunAll { experiment, key: key()? }).await?;
                 follow(service, experiment, &mut notices).await
             })?;
             conclude(output, service, &notebook, &self.folder)
@@ -66,7 +65,7 @@ impl Resume {
         with_service(&self.folder, &self.device, |service, runtime| {
             let notebook = runtime.block_on(async {
                 let mut notices = service.subscribe();
-                let notebook = service.resume_run(self.run, key()?).await?;
+                let notebook = service.ask(ResumeRun { run: self.run, key: key()? }).await?;
                 let experiment = notebook.id;
                 let notebook = follow(service, experiment, &mut notices).await?;
                 let resumed =
@@ -76,7 +75,7 @@ impl Resume {
                 if !go_on {
                     return Ok(notebook);
                 }
-                service.run_all(experiment, key()?).await?;
+                service.ask(RunAll { experiment, key: key()? }).await?;
                 follow(service, experiment, &mut notices).await
             })?;
             conclude(output, service, &notebook, &self.folder)
@@ -100,10 +99,10 @@ fn with_service(
     outcome
 }
 
-fn key() -> Result<String> {
+fn key() -> Result<IdempotencyKey> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| AppError::internal(format!("no random bytes: {error}"), ""))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().try_into()?)
 }
 
 fn runnable(notebook: &Notebook) -> impl Iterator<Item = &Cell> {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use spec::AppError;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::{DataFolderFlag, DeviceFlag};
@@ -36,8 +35,8 @@ pub struct Serve {
     /// A host name under which this server is reached, besides the address itself; can be repeated
     #[arg(long = "allow-host", value_name = "HOST")]
     allowed_hosts: Vec<String>,
-    /// The page's built files [default: ../site beside this program's folder]
-    #[arg(long, value_name = "DIR")]
+    /// A folder with the page's built files, in place of those in this program
+    #[arg(long, value_name = "DIR", hide = true)]
     site: Option<PathBuf>,
     /// A model folder or GGUF file to offer, used where it is; can be repeated
     #[arg(long = "model", value_name = "PATH")]
@@ -51,7 +50,6 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(&self, output: &Output) -> Result<()> {
-        let site = self.site()?;
         let runtime = runtime()?;
         let _entered = runtime.enter();
         let mut settings = Settings::new(&self.folder.data);
@@ -61,7 +59,8 @@ impl Serve {
         for model in &self.models {
             service.resources().import_model(model)?;
         }
-        let mut options = HttpOptions::new(self.listen, &self.folder.data, site);
+        let mut options = HttpOptions::new(self.listen, &self.folder.data);
+        options.site.clone_from(&self.site);
         options.no_auth = self.no_auth;
         options.allowed_hosts.clone_from(&self.allowed_hosts);
         runtime.block_on(async {
@@ -86,29 +85,5 @@ impl Serve {
             site.run(stop).await;
             Ok(())
         })
-    }
-
-    /// The page must be there: a server that shows nothing helps nobody.
-    fn site(&self) -> Result<PathBuf> {
-        let site = match &self.site {
-            Some(site) => site.clone(),
-            None => {
-                let program = std::env::current_exe().map_err(|error| {
-                    AppError::internal(format!("this program's place is unknown: {error}"), "Give --site.")
-                })?;
-                program
-                    .parent()
-                    .and_then(|folder| folder.parent())
-                    .map(|folder| folder.join("site"))
-                    .unwrap_or_default()
-            }
-        };
-        if site.join("pkg").is_dir() {
-            return Ok(site);
-        }
-        Err(AppError::not_found(
-            format!("the page's files are not at {}", site.display()),
-            "Build them with `cargo xtask build`, or say where they are with --site DIR.",
-        ))
     }
 }

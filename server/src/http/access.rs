@@ -61,9 +61,11 @@ impl Access {
         if values.any(|(_, value)| equal(&self.session, value)) { Session::Owner } else { Session::Guest }
     }
 
+    /// `Lax`, not `Strict`: a browser does not send a strict cookie when the link is followed from another site, a mail
+    /// or a chat. Requests that change anything need this server's own `Origin` beside it.
     pub fn set_cookie(&self) -> String {
         let seconds = COOKIE_DAYS * 24 * 60 * 60;
-        format!("{}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}", self.cookie, self.session)
+        format!("{}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}", self.cookie, self.session)
     }
 }
 

@@ -31,11 +31,7 @@ pub fn too_slow() -> Response {
 /// For those without the cookie: says how to get in, and nothing else.
 pub fn sign_in(path_wants_page: bool) -> Response {
     if !path_wants_page {
-        let refused = AppError::unauthorised(
-            "This needs the link that the server printed when it started.",
-            "Open that link (it ends in ?token=…) in this browser, then try again.",
-        );
-        return error(StatusCode::UNAUTHORIZED, refused);
+        return service_error(not_signed_in());
     }
     let text = "<p>This notebook is private. Open the link that <code>backtranslate serve</code> printed when it started: \
                 it ends in <code>?token=…</code> and lets this browser in.</p>\
@@ -51,9 +47,18 @@ pub fn unknown_share() -> Response {
     plain_page(StatusCode::NOT_FOUND, "No report here", text)
 }
 
-pub fn too_many_misses() -> Response {
-    let text = "<p>Too many links that do not exist were tried from this address. Wait a minute, then try again.</p>";
-    plain_page(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", text)
+pub fn busy() -> Response {
+    let refused = AppError::queue_full("Too many reports are being read at the moment.", "Try again in a moment.");
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, refused);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+pub fn not_signed_in() -> AppError {
+    AppError::unauthorised(
+        "This needs the link that the server printed when it started.",
+        "Open that link (it ends in ?token=…) in this browser, then try again.",
+    )
 }
 
 fn plain_page(status: StatusCode, title: &str, text: &str) -> Response {

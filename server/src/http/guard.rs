@@ -1,31 +1,68 @@
 //! What every request passes before anything else sees it: host, origin, session, size; and the headers of every
 //! answer. Refuses by default: what is open stands in one short list.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::StreamExt;
 use spec::AppError;
+use tokio::sync::Semaphore;
 
 use super::access::Session;
-use super::{Shared, answer, files, hosts, router};
+use super::connections::Connection;
+use super::{Shared, answer, paths};
 
 /// Of everything but uploads, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Address of the other end of the connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+/// Pages of shared reports that are made for guests at a time.
+const MAX_RENDERS: usize = 4;
+/// Pages of shared reports that are in memory for guests until they have been read.
+const MAX_READERS: usize = 64;
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bounds what guests can make this server hold in memory.
+pub struct GuestReports {
+    renders: Semaphore,
+    readers: Arc<Semaphore>,
+}
+
+impl GuestReports {
+    pub fn new() -> Self {
+        Self { renders: Semaphore::new(MAX_RENDERS), readers: Arc::new(Semaphore::new(MAX_READERS)) }
+    }
+
+    /// Waits for its turn, and lets go of it when the answer has been sent.
+    async fn answer(&self, request: Request, next: Next) -> Response {
+        let place = tokio::time::timeout(READER_TIMEOUT, Arc::clone(&self.readers).acquire_owned()).await;
+        let (Ok(Ok(place)), Ok(_render)) = (place, self.renders.acquire().await) else {
+            return answer::busy();
+        };
+        next.run(request).await.map(|body| {
+            Body::from_stream(body.into_data_stream().map(move |part| {
+                let _held = &place;
+                part
+            }))
+        })
+    }
+}
 
 pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let mut response = match admit(&shared, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => {
+            let guest = request.extensions().get() == Some(&Session::Guest);
+            if guest && paths::is_shared_report(request.uri().path()) {
+                shared.guest_reports.answer(request, next).await
+            } else {
+                next.run(request).await
+            }
+        }
         Err(refusal) => refusal,
     };
     add_headers(response.headers_mut());
@@ -36,7 +73,7 @@ async fn admit(shared: &Shared, mut request: Request) -> Result<Request, Respons
     let Some(host) = shared.hosts.admitted(request.headers(), request.uri()) else { return Err(unknown_host()) };
     let path = request.uri().path();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if (!reads || path == router::SOCKET) && !hosts::same_origin(request.headers(), host) {
+    if (!reads || path == paths::SOCKET) && !shared.hosts.same_origin(request.headers(), host) {
         return Err(foreign_origin());
     }
     if reads
@@ -46,28 +83,23 @@ async fn admit(shared: &Shared, mut request: Request) -> Result<Request, Respons
         return Err(trade(shared, token));
     }
     let session = shared.access.session(request.headers());
-    if session == Session::Guest && !is_open(shared, path) {
+    if session == Session::Owner
+        && let Some(connection) = request.extensions().get::<Connection>()
+    {
+        connection.set_signed_in();
+    }
+    if session == Session::Guest && !paths::is_public(path) && !shared.files.contains(path) {
         let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         return Err(answer::sign_in(reads && accepts.contains("text/html")));
     }
-    if let Some(token) = path.strip_prefix(router::SHARED_REPORTS) {
-        check_share(shared, token.to_owned(), peer(&request)).await?;
+    if let Some(token) = path.strip_prefix(paths::SHARED_REPORTS)
+        && !shared.service.opens(token.to_owned()).await.map_err(answer::service_error)?
+    {
+        return Err(answer::unknown_share());
     }
-    let limited = path != router::UPLOAD;
+    let limited = path != paths::UPLOAD;
     request.extensions_mut().insert(session);
     if limited && !reads { with_small_body(request).await } else { Ok(request) }
-}
-
-/// What needs no cookie: it holds nothing of a person's, or a link's token says who may see it.
-fn is_open(shared: &Shared, path: &str) -> bool {
-    path == router::HEALTH
-        || path == router::SHARED_REPORT_FUNCTION
-        || path.starts_with(router::SHARED_REPORTS)
-        || files::is_file(&shared.site, path)
-}
-
-pub fn peer(request: &Request) -> IpAddr {
-    request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0)
 }
 
 fn token_in(uri: &Uri) -> Option<&str> {
@@ -87,17 +119,6 @@ fn trade(shared: &Shared, token: &str) -> Response {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
-}
-
-async fn check_share(shared: &Shared, token: String, peer: IpAddr) -> Result<(), Response> {
-    if shared.limiter.is_blocked(peer) {
-        return Err(answer::too_many_misses());
-    }
-    if shared.service.opens(token).await.map_err(answer::service_error)? {
-        return Ok(());
-    }
-    shared.limiter.miss(peer);
-    Err(answer::unknown_share())
 }
 
 /// Reads the body here, so that neither a large nor a slow one reaches anyone.
@@ -149,4 +170,30 @@ fn add_headers(headers: &mut HeaderMap) {
         "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     ));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Some(date) = http_date(SystemTime::now()) {
+        headers.insert(header::DATE, date);
+    }
+}
+
+/// None for a clock that is set to where the format ends, before 1970 or after 9999.
+fn http_date(now: SystemTime) -> Option<HeaderValue> {
+    const END: Duration = Duration::from_secs(253_402_300_800);
+    let valid = now.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since < END);
+    if valid { HeaderValue::from_str(&httpdate::fmt_http_date(now)).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_wrong_costs_the_date_and_nothing_else() {
+        let second = Duration::from_secs(1);
+        let at = |time: SystemTime| http_date(time).map(|date| date.to_str().unwrap().to_owned());
+        assert_eq!(at(SystemTime::UNIX_EPOCH).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        assert_eq!(at(SystemTime::UNIX_EPOCH - second), None);
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
+        assert_eq!(at(end), None);
+        assert!(at(end - second).is_some());
+    }
 }

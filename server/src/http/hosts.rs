@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, Uri, header};
 pub struct Hosts {
     /// Lower-case, without port; IPv6 addresses in brackets.
     names: HashSet<String>,
+    /// Host and port of the addresses under which a proxy serves this server's pages, as they were allowed.
+    public: HashSet<String>,
 }
 
 impl Hosts {
@@ -20,7 +22,7 @@ impl Hosts {
             names.insert(if listen.is_ipv6() { format!("[{listen}]") } else { listen.to_string() });
         }
         names.extend(allowed.iter().map(|host| name_of(host)));
-        Self { names }
+        Self { names, public: allowed.iter().map(|host| host.to_ascii_lowercase()).collect() }
     }
 
     /// The one `Host` of the request, where it is one of ours.
@@ -30,13 +32,16 @@ impl Hosts {
         let consistent = uri.authority().is_none_or(|authority| authority.as_str().eq_ignore_ascii_case(host));
         (consistent && self.names.contains(&name_of(host))).then_some(host)
     }
-}
 
-/// True where the request says that a page of this very host sent it.
-pub fn same_origin(headers: &HeaderMap, host: &str) -> bool {
-    let Some(origin) = only(headers, header::ORIGIN) else { return false };
-    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    /// Does the request say that a page of this server sent it? Such a page has the `Host` of the request, or, behind a
+    /// proxy that changes `Host`, an address that was allowed at the start.
+    pub fn same_origin(&self, headers: &HeaderMap, host: &str) -> bool {
+        let Some(origin) = only(headers, header::ORIGIN) else { return false };
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| {
+            authority.eq_ignore_ascii_case(host) || self.public.contains(&authority.to_ascii_lowercase())
+        })
+    }
 }
 
 /// A header's value where it is there exactly once.
@@ -101,8 +106,13 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, origin.parse().unwrap());
             }
-            same_origin(&headers, "127.0.0.1:3000")
+            let hosts =
+                Hosts::new("127.0.0.1".parse().unwrap(), &["lab.example".to_owned(), "Lab.example:8443".to_owned()]);
+            hosts.same_origin(&headers, "127.0.0.1:3000")
         };
+        for origin in ["https://lab.example", "http://LAB.example", "https://lab.example:8443"] {
+            assert!(check(Some(origin)), "{origin}: a proxy may change Host, and the page's own address was allowed");
+        }
         assert!(check(Some("http://127.0.0.1:3000")));
         for origin in [
             None,
@@ -110,6 +120,10 @@ mod tests {
             Some("http://127.0.0.1:3001"),
             Some("http://evil.example"),
             Some("127.0.0.1:3000"),
+            Some("http://localhost:3000"),
+            Some("https://lab.example:8000"),
+            Some("https://lab.example.evil.example"),
+            Some("ftp://lab.example"),
             Some(""),
         ] {
             assert!(!check(origin), "{origin:?}");

@@ -1,16 +1,16 @@
-//! The service over HTTP: pages, server functions, the socket, uploads, and who may have them.
+//! The service over HTTP: pages, commands, the socket, uploads, and who may have them.
 //!
 //! Owns addresses, cookies, headers and limits of requests. Prints nothing, and decides nothing about
 //! experiments or runs.
 
 mod access;
 mod answer;
+mod commands;
 mod connections;
 mod files;
 mod guard;
-mod guest;
 mod hosts;
-mod limiter;
+mod paths;
 mod router;
 mod socket;
 mod upload;
@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::service::Service;
 use access::Access;
+use files::Files;
 use hosts::Hosts;
-use limiter::Limiter;
 
 /// How long open connections may take to finish once the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -38,25 +38,28 @@ pub struct HttpOptions {
     pub listen: SocketAddr,
     /// The data folder, where the token and unfinished uploads are kept.
     pub data: PathBuf,
-    /// The page's built files.
-    pub site: PathBuf,
+    /// A folder with the page's built files, in place of those in the program.
+    pub site: Option<PathBuf>,
     /// Serves everyone who can connect. Refused beyond loopback.
     pub no_auth: bool,
     /// Host names under which this server may be addressed, besides loopback and the listen address.
     pub allowed_hosts: Vec<String>,
     /// Largest upload, in bytes.
     pub upload_limit: u64,
+    /// Open at a time, beside sockets.
+    pub connection_limit: usize,
 }
 
 impl HttpOptions {
-    pub fn new(listen: SocketAddr, data: impl Into<PathBuf>, site: impl Into<PathBuf>) -> Self {
+    pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
         Self {
             listen,
             data: data.into(),
-            site: site.into(),
+            site: None,
             no_auth: false,
             allowed_hosts: Vec::new(),
             upload_limit: 512 * 1024 * 1024,
+            connection_limit: 512,
         }
     }
 }
@@ -66,8 +69,8 @@ struct Shared {
     service: Arc<Service>,
     access: Access,
     hosts: Hosts,
-    limiter: Limiter,
-    site: PathBuf,
+    files: Files,
+    guest_reports: guard::GuestReports,
     incoming: upload::Incoming,
     viewers: Arc<tokio::sync::Semaphore>,
     shutdown: CancellationToken,
@@ -78,6 +81,7 @@ struct Shared {
 pub struct Site {
     listener: TcpListener,
     address: SocketAddr,
+    connection_limit: usize,
     shared: Arc<Shared>,
 }
 
@@ -100,14 +104,14 @@ impl Site {
             service,
             access: Access::open(&options.data, address.port(), options.no_auth)?,
             hosts: Hosts::new(address.ip(), &options.allowed_hosts),
-            limiter: Limiter::default(),
-            site: options.site.clone(),
+            files: Files::load(options.site.as_deref())?,
+            guest_reports: guard::GuestReports::new(),
             incoming: upload::Incoming::open(&options.data, options.upload_limit)?,
-            viewers: Arc::new(tokio::sync::Semaphore::new(socket::MOST_VIEWERS)),
+            viewers: Arc::new(tokio::sync::Semaphore::new(socket::MAX_VIEWERS)),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self { listener, address, shared: Arc::new(shared) })
+        Ok(Self { listener, address, connection_limit: options.connection_limit, shared: Arc::new(shared) })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -129,9 +133,10 @@ impl Site {
 
     /// Serves until `stop`, then lets the running run save, ends sockets, and returns within ten seconds.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { listener, shared, .. } = self;
+        let Self { listener, connection_limit, shared, .. } = self;
         let router = router::router(&shared);
-        let accepting = connections::accept(listener, router, shared.shutdown.clone(), shared.tasks.clone());
+        let accepting =
+            connections::accept(listener, connection_limit, router, shared.shutdown.clone(), shared.tasks.clone());
         let closing = async {
             stop.cancelled().await;
             shared.shutdown.cancel();

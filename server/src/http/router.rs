@@ -1,8 +1,8 @@
 //! Every route of the server, in one place.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use app::api::OpenSharedReport;
 use app::backend::Backend;
 use axum::Router;
 use axum::body::Body;
@@ -15,20 +15,15 @@ use axum::routing::{get, post};
 use leptos::config::LeptosOptions;
 use leptos::nonce::use_nonce;
 use leptos::prelude::{IntoView, provide_context, use_context};
-use leptos::server_fn::ServerFn;
 use leptos_axum::{LeptosRoutes, ResponseOptions, generate_route_list};
+use spec::AppError;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::Session;
-use super::guard::{Peer, guard};
-use super::guest::Guest;
-use super::{Shared, files, socket, upload};
-
-pub const HEALTH: &str = "/healthz";
-pub const SOCKET: &str = "/ws";
-pub const UPLOAD: &str = "/upload";
-/// Followed by a share link's token.
-pub const SHARED_REPORTS: &str = "/r/";
-pub const SHARED_REPORT_FUNCTION: &str = <OpenSharedReport as ServerFn>::PATH;
+use super::commands::Caller;
+use super::guard::guard;
+use super::{Shared, answer, commands, paths, socket, upload};
+use crate::jobs::panic_text;
 
 #[derive(Clone)]
 struct RouterState {
@@ -49,37 +44,41 @@ impl FromRef<RouterState> for Arc<Shared> {
 }
 
 pub fn router(shared: &Arc<Shared>) -> Router {
-    let options = LeptosOptions::builder()
-        .output_name("backtranslate")
-        .site_root(shared.site.to_string_lossy().into_owned())
-        .site_pkg_dir("pkg")
-        .build();
+    let options = LeptosOptions::builder().output_name("backtranslate").site_pkg_dir("pkg").build();
     let state = RouterState { options: options.clone(), shared: Arc::clone(shared) };
-    Router::new()
-        .route(HEALTH, get(|| async { "ok\n" }))
-        .route(SOCKET, get(socket::open))
-        .route(UPLOAD, post(upload::upload))
-        // Pages, and the server functions under /api.
+    let routes = Router::new()
+        .route(paths::HEALTH, get(|| async { "ok\n" }))
+        .route(paths::SOCKET, get(socket::open))
+        .route(paths::UPLOAD, post(upload::upload))
+        .route(&format!("{}{{name}}", paths::COMMANDS), post(commands::command))
         .leptos_routes_with_context(&state, generate_route_list(app::App), context(shared), page(options))
         .fallback(fallback)
-        .layer(middleware::from_fn_with_state(Arc::clone(shared), guard))
-        .with_state(state)
+        .with_state(state);
+    catching(routes).layer(middleware::from_fn_with_state(Arc::clone(shared), guard))
 }
 
-/// What pages and server functions find: the port, whole for the owner, nearly closed for guests.
+/// A handler that panics answers 500.
+fn catching(routes: Router) -> Router {
+    routes.layer(CatchPanicLayer::custom(panicked))
+}
+
+// The layer's interface asks for the box.
+#[expect(clippy::needless_pass_by_value)]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    tracing::error!(panic = panic_text(&*panic), "a request handler panicked");
+    answer::service_error(AppError::internal(
+        "The request failed through a fault of this program.",
+        "Try again; if it happens again, see the server's log.",
+    ))
+}
+
+/// What pages find: access to the service, for the owner or for a guest.
 fn context(shared: &Arc<Shared>) -> impl Fn() + Clone + Send + Sync + 'static {
     let shared = Arc::clone(shared);
     move || {
         let parts = use_context::<Parts>();
-        let extensions = parts.as_ref().map(|parts| &parts.extensions);
-        let session = extensions.and_then(|extensions| extensions.get::<Session>()).copied();
-        let backend: Arc<dyn Backend> = if session == Some(Session::Owner) {
-            Arc::clone(&shared.service) as _
-        } else {
-            let peer = extensions.and_then(|extensions| extensions.get::<Peer>());
-            let peer = peer.map_or(std::net::IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
-            Arc::new(Guest { shared: Arc::clone(&shared), peer })
-        };
+        let session = parts.and_then(|parts| parts.extensions.get::<Session>().copied()).unwrap_or(Session::Guest);
+        let backend: Arc<dyn Backend> = Arc::new(Caller { service: Arc::clone(&shared.service), session });
         provide_context(backend);
     }
 }
@@ -105,7 +104,7 @@ fn page(options: LeptosOptions) -> impl Fn() -> leptos::prelude::AnyView + Clone
 /// A file of the site, or else the page that says that there is nothing here.
 async fn fallback(State(state): State<RouterState>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    if let Some(file) = files::serve(&state.shared.site, Request::from_parts(parts.clone(), Body::empty())).await {
+    if let Some(file) = state.shared.files.serve(&parts.method, parts.uri.path(), &parts.headers) {
         return file;
     }
     let render = leptos_axum::render_app_to_stream_with_context(context(&state.shared), page(state.options));
@@ -114,4 +113,29 @@ async fn fallback(State(state): State<RouterState>, request: Request) -> Respons
         *response.status_mut() = StatusCode::NOT_FOUND;
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_500_with_a_reason() {
+        let routes = Router::new().route(
+            "/",
+            get(|| async {
+                let none: Option<u32> = None;
+                none.expect("deliberate").to_string()
+            }),
+        );
+        let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+        let answer = catching(routes).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let error: AppError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(error.code, spec::ErrorCode::Internal);
+        assert!(!error.message.contains("deliberate"), "what a panic says is for the log");
+    }
 }

@@ -1,8 +1,9 @@
 //! `/ws`: run logs as they grow. A client says what it has; it gets the rest, then what follows, without gaps.
 //!
-//! Carries events only: commands go over server functions. A client that is too slow gets a snapshot, never a queue.
+//! Carries events only: commands go by POST. A client that is too slow gets a snapshot, never a queue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,34 +11,35 @@ use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use spec::{AppError, ClientFrame, LoggedEvent, ServerFrame};
+use futures_util::FutureExt;
+use spec::{AppError, ClientFrame, LoggedEvent, RunEvent, ServerFrame};
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
 use super::{Shared, answer};
+use crate::jobs::panic_text;
 use crate::service::{Notice, Service};
 
 /// Sockets that are open at a time.
-pub const MOST_VIEWERS: usize = 256;
+pub const MAX_VIEWERS: usize = 256;
 /// A client's frames are small.
 const FRAME_LIMIT: usize = 64 * 1024;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long one frame may take to leave before the client is given up.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Runs and experiments that one socket may watch.
-const MOST_WATCHED: usize = 200;
+const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+/// Runs that are not over, and experiments one by one, that one socket may watch.
+const MAX_WATCHED: usize = 200;
 /// Events per read of the log.
 const PORTION: u32 = 500;
 /// A client that is further behind gets a snapshot.
-const MOST_REPLAYED: u64 = 5_000;
+const MAX_REPLAYED: u64 = 5_000;
 
 /// The client is gone or too slow.
 struct Gone;
 
 pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
     let Ok(place) = Arc::clone(&shared.viewers).try_acquire_owned() else {
-        let refused =
-            AppError::queue_full(format!("{MOST_VIEWERS} pages are watching already."), "Close some of them.");
+        let refused = AppError::queue_full(format!("{MAX_VIEWERS} pages are watching already."), "Close some of them.");
         return answer::error(StatusCode::TOO_MANY_REQUESTS, refused);
     };
     let tasks = shared.tasks.clone();
@@ -49,13 +51,10 @@ pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) 
             tasks.track_future(async move {
                 // Listens before it reads any log, so that nothing falls between the two.
                 let notices = shared.service.subscribe();
-                let viewer = Viewer {
-                    service: Arc::clone(&shared.service),
-                    socket,
-                    seen: HashMap::new(),
-                    experiments: HashSet::new(),
-                };
-                viewer.watch(notices, &shared).await;
+                let viewer = Viewer::new(Arc::clone(&shared.service), socket);
+                if let Err(panic) = AssertUnwindSafe(viewer.serve(notices, &shared)).catch_unwind().await {
+                    tracing::error!(panic = panic_text(&*panic), "a socket panicked");
+                }
                 drop(place);
             })
         })
@@ -65,13 +64,23 @@ pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) 
 struct Viewer {
     service: Arc<Service>,
     socket: WebSocket,
-    /// Number of the last event that was sent, of each run that is watched.
-    seen: HashMap<i64, u64>,
-    experiments: HashSet<i64>,
+    /// Number of the last event that was sent, of each run that is watched and not over.
+    runs: BTreeMap<i64, u64>,
+    experiments: Experiments,
+}
+
+/// Whose changes are told.
+enum Experiments {
+    Some(BTreeSet<i64>),
+    All,
 }
 
 impl Viewer {
-    async fn watch(mut self, mut notices: broadcast::Receiver<Notice>, shared: &Shared) {
+    fn new(service: Arc<Service>, socket: WebSocket) -> Self {
+        Self { service, socket, runs: BTreeMap::new(), experiments: Experiments::Some(BTreeSet::new()) }
+    }
+
+    async fn serve(mut self, mut notices: broadcast::Receiver<Notice>, shared: &Shared) {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             let went = tokio::select! {
@@ -82,11 +91,11 @@ impl Viewer {
                 }
                 _ = heartbeat.tick() => self.send(&ServerFrame::Heartbeat).await,
                 received = self.socket.recv() => match received {
-                    Some(Ok(message)) => self.hear(message).await,
+                    Some(Ok(message)) => self.on_message(message).await,
                     Some(Err(_)) | None => Err(Gone),
                 },
                 notice = notices.recv() => match notice {
-                    Ok(notice) => self.tell(notice).await,
+                    Ok(notice) => self.on_notice(notice).await,
                     Err(broadcast::error::RecvError::Lagged(_)) => self.start_over().await,
                     Err(broadcast::error::RecvError::Closed) => Err(Gone),
                 },
@@ -97,7 +106,7 @@ impl Viewer {
         }
     }
 
-    async fn hear(&mut self, message: Message) -> Result<(), Gone> {
+    async fn on_message(&mut self, message: Message) -> Result<(), Gone> {
         let text = match message {
             Message::Text(text) => text,
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
@@ -105,20 +114,25 @@ impl Viewer {
         };
         match serde_json::from_str(&text) {
             Ok(ClientFrame::Ping) => self.send(&ServerFrame::Heartbeat).await,
-            Ok(_) if self.seen.len() + self.experiments.len() >= MOST_WATCHED => {
-                self.complain(AppError::too_large(
-                    format!("One socket watches at most {MOST_WATCHED} things."),
-                    "Reload the page.",
-                ))
-                .await
-            }
-            Ok(ClientFrame::Experiment { experiment }) => {
-                self.experiments.insert(experiment);
+            Ok(ClientFrame::Experiments) => {
+                self.experiments = Experiments::All;
                 Ok(())
             }
-            Ok(ClientFrame::Run { run, after_seq }) => self.catch_up(run, after_seq).await,
+            Ok(ClientFrame::Experiment { experiment }) => match &mut self.experiments {
+                Experiments::All => Ok(()),
+                Experiments::Some(watched) if watched.contains(&experiment) => Ok(()),
+                Experiments::Some(watched) if watched.len() < MAX_WATCHED => {
+                    watched.insert(experiment);
+                    Ok(())
+                }
+                Experiments::Some(_) => self.send_error(too_many("experiments")).await,
+            },
+            Ok(ClientFrame::Run { run, .. }) if !self.runs.contains_key(&run) && self.runs.len() >= MAX_WATCHED => {
+                self.send_error(too_many("runs that are not over")).await
+            }
+            Ok(ClientFrame::Run { run, after_seq }) => self.replay(run, after_seq).await,
             Err(error) => {
-                self.complain(AppError::invalid_setting(
+                self.send_error(AppError::invalid_setting(
                     format!("The frame is not understood: {error}."),
                     "Reload the page.",
                 ))
@@ -127,53 +141,73 @@ impl Viewer {
         }
     }
 
-    async fn tell(&mut self, notice: Notice) -> Result<(), Gone> {
+    async fn on_notice(&mut self, notice: Notice) -> Result<(), Gone> {
         match notice {
-            Notice::Changed { experiment } if self.experiments.contains(&experiment) => {
-                self.send(&ServerFrame::Changed { experiment }).await
+            Notice::Changed { experiment } => {
+                let watched = match &self.experiments {
+                    Experiments::All => true,
+                    Experiments::Some(watched) => watched.contains(&experiment),
+                };
+                if watched { self.send(&ServerFrame::Changed { experiment }).await } else { Ok(()) }
             }
-            Notice::Event(event) => match self.seen.get(&event.run).copied() {
-                Some(seen) if event.seq == seen + 1 => self.send_event(LoggedEvent::clone(&event)).await,
-                Some(seen) if event.seq > seen => self.catch_up(event.run, seen).await,
+            Notice::Event(event) => match self.runs.get(&event.run).copied() {
+                Some(sent) if event.seq == sent + 1 => self.send_event(LoggedEvent::clone(&event)).await,
+                Some(sent) if event.seq > sent => self.replay(event.run, sent).await,
                 _ => Ok(()),
             },
-            Notice::Changed { .. } => Ok(()),
         }
     }
 
-    /// Sends the log after this number, or a snapshot where that is far behind or beyond the log's end.
-    async fn catch_up(&mut self, run: i64, after: u64) -> Result<(), Gone> {
+    /// Sends the log after this number, or a snapshot if that is far behind or beyond the log's end.
+    async fn replay(&mut self, run: i64, after: u64) -> Result<(), Gone> {
         let last = match self.ask(move |service| service.last_seq(run)).await {
             Ok(last) => last,
-            Err(error) => return self.complain(error).await,
+            Err(error) => return self.send_error(error).await,
         };
-        if after > last || last - after > MOST_REPLAYED {
+        if after > last || last - after > MAX_REPLAYED {
             return self.send_snapshot(run).await;
         }
-        self.seen.insert(run, after);
-        while let Some(seen) = self.seen.get(&run).copied() {
-            let events = match self.ask(move |service| service.events(run, seen, PORTION)).await {
+        self.runs.insert(run, after);
+        let mut sent = after;
+        loop {
+            let events = match self.ask(move |service| service.events(run, sent, PORTION)).await {
                 Ok(events) => events,
-                Err(error) => return self.complain(error).await,
+                Err(error) => {
+                    self.runs.remove(&run);
+                    return self.send_error(error).await;
+                }
             };
             let complete = events.len() < PORTION as usize;
             for event in events {
+                sent = event.seq;
                 self.send_event(event).await?;
             }
             if complete {
                 break;
             }
         }
+        if after == last {
+            // Nothing was sent, so the log's end does not tell whether the run is over.
+            match self.ask(move |service| service.view(run)).await {
+                Ok(view) if view.state.is_over() && view.seq == sent => {
+                    self.runs.remove(&run);
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
-    /// After missed notices: nothing that this client holds is known to be current.
+    /// After notices were lost: nothing that this client holds is known to be current.
     async fn start_over(&mut self) -> Result<(), Gone> {
-        let runs: Vec<i64> = self.seen.keys().copied().collect();
+        let runs: Vec<i64> = self.runs.keys().copied().collect();
         for run in runs {
             self.send_snapshot(run).await?;
         }
-        let experiments: Vec<i64> = self.experiments.iter().copied().collect();
+        let experiments: Vec<i64> = match &self.experiments {
+            Experiments::Some(watched) => watched.iter().copied().collect(),
+            Experiments::All => vec![ServerFrame::ANY_EXPERIMENT],
+        };
         for experiment in experiments {
             self.send(&ServerFrame::Changed { experiment }).await?;
         }
@@ -183,28 +217,38 @@ impl Viewer {
     async fn send_snapshot(&mut self, run: i64) -> Result<(), Gone> {
         match self.ask(move |service| service.view(run)).await {
             Ok(view) => {
-                self.seen.insert(run, view.seq);
+                self.sent(run, view.seq, view.state.is_over());
                 self.send(&ServerFrame::Snapshot { view: Box::new(view) }).await
             }
             Err(error) => {
-                self.seen.remove(&run);
-                self.complain(error).await
+                self.runs.remove(&run);
+                self.send_error(error).await
             }
         }
     }
 
     async fn send_event(&mut self, event: LoggedEvent) -> Result<(), Gone> {
-        self.seen.insert(event.run, event.seq);
+        let over = matches!(event.event, RunEvent::State { state, .. } if state.is_over());
+        self.sent(event.run, event.seq, over);
         self.send(&ServerFrame::Event { event }).await
     }
 
-    async fn complain(&mut self, error: AppError) -> Result<(), Gone> {
+    /// A run that is over is forgotten: one that is resumed is asked for again.
+    fn sent(&mut self, run: i64, seq: u64, over: bool) {
+        if over {
+            self.runs.remove(&run);
+        } else {
+            self.runs.insert(run, seq);
+        }
+    }
+
+    async fn send_error(&mut self, error: AppError) -> Result<(), Gone> {
         self.send(&ServerFrame::Error { error }).await
     }
 
     async fn send(&mut self, frame: &ServerFrame) -> Result<(), Gone> {
         let text = serde_json::to_string(frame).map_err(|_| Gone)?;
-        match timeout(PATIENCE, self.socket.send(Message::Text(text.into()))).await {
+        match timeout(SEND_TIMEOUT, self.socket.send(Message::Text(text.into()))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
@@ -219,4 +263,8 @@ impl Viewer {
             .await
             .unwrap_or_else(|_| Err(AppError::internal("Reading the run's log hit a fault.", "Reload the page.")))
     }
+}
+
+fn too_many(what: &str) -> AppError {
+    AppError::too_large(format!("One socket watches at most {MAX_WATCHED} {what}."), "Reload the page.")
 }

@@ -26,6 +26,7 @@ use crate::work::{Ended, RunContext};
 
 pub use compute::{ComputeThread, join_rayon_pool};
 pub use folders::RunFolders;
+pub(crate) use worker::panic_text;
 
 /// Events that a viewer may be behind before it gets a snapshot instead.
 const BACKLOG: usize = 1_024;

@@ -19,6 +19,8 @@ use super::{Result, check, io_error, pause, publish};
 
 /// Attempts in a row that bring nothing new.
 const MOST_FAILURES: u32 = 5;
+/// Fresh starts of one download, whatever each of them brought.
+const MAX_RESTARTS: u32 = 3;
 const MOST_REDIRECTS: u32 = 5;
 
 /// What the bytes must hash to.
@@ -133,6 +135,13 @@ impl Remote<'_> {
                 Attempt::Restart(why) => {
                     remove(&partial)?;
                     remove(&etag_file)?;
+                    restarts += 1;
+                    if restarts > MAX_RESTARTS {
+                        return Err(AppError::connection(
+                            format!("{} was started anew {MAX_RESTARTS} times and is still not whole: {why}", self.url),
+                            "Try again later.",
+                        ));
+                    }
                     why
                 }
             };

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use spec::{AppError, Cell, CellConfig, CellKind, Notebook, RunView};
+use spec::{
+    AppError, Cell, CellConfig, CellKind, CreateExperiment, IdempotencyKey, Notebook, Request, RunView, SaveCell,
+    SavedCell, StaleReason,
+};
 
 use super::fingerprint::{Standing, standings};
 use super::{Core, stale};
@@ -17,9 +20,14 @@ const LONGEST_CONFIG: usize = 256 * 1024;
 const LONGEST_EXPERIMENT: u64 = 8 << 20;
 
 impl Core {
-    pub(super) fn create_experiment(&self, name: &str, cells: &[CellConfig], key: &str) -> Result<i64, AppError> {
+    pub(super) fn create_experiment(
+        &self,
+        name: &str,
+        cells: &[CellConfig],
+        key: &IdempotencyKey,
+    ) -> Result<i64, AppError> {
         let _commands = self.commands();
-        let key = Key { command: "create_experiment", key };
+        let key = Key { command: CreateExperiment::NAME, key: key.as_str() };
         if let Some(known) = self.store.known_key(key)? {
             return Ok(known);
         }
@@ -64,6 +72,7 @@ impl Core {
             let run = newest.get(&standing.cell.id);
             Ok(Cell {
                 id: standing.cell.id,
+                version: standing.cell.version,
                 run: run.map(|run| self.view_of(run)).transpose()?,
                 stale: run.map(|run| stale::reasons(run, &standing)).unwrap_or_default(),
                 missing_input: standing.missing_input,
@@ -102,28 +111,36 @@ impl Core {
         self.changed(experiment)
     }
 
-    pub(super) fn save_cell(&self, cell: i64, config: CellConfig) -> Result<Notebook, AppError> {
+    /// Applies each change that this client did not supersede already. All are valid, or nothing changes.
+    pub(super) fn save_cell(&self, save: &SaveCell) -> Result<SavedCell, AppError> {
         let _commands = self.commands();
-        check_size(&config)?;
-        let mut row = self.store.cell(cell)?;
-        let (is, wanted) = (row.config.kind(), config.kind());
-        if is != wanted {
-            return Err(AppError::invalid_setting(
-                format!(
-                    "Cell {cell} is a {} cell; its configuration cannot be one of a {} cell.",
-                    is.as_str(),
-                    wanted.as_str()
-                ),
-                "Add a cell of that kind instead.",
-            ));
+        let mut row = self.store.cell(save.cell)?;
+        let done = self.store.changes_of(save.cell, save.client.as_str())?;
+        let new = |setting: &str| done.get(setting).is_none_or(|number| *number < save.number);
+        let changes: Vec<&(String, String)> = save.changes.iter().filter(|(setting, _)| new(setting)).collect();
+        let before = row.config.clone();
+        for (setting, text) in &changes {
+            set(&mut row.config, setting, text)?;
         }
-        if row.config == config {
-            return self.notebook(row.experiment);
+        if !changes.is_empty() {
+            check_size(&row.config)?;
+            check_total(self.store.config_bytes_beside(&row)? + size(&row.config) as u64)?;
+            row.version += u64::from(row.config != before);
+            let settings: Vec<&str> = changes.iter().map(|(setting, _)| setting.as_str()).collect();
+            self.store.save_cell(&row, save.client.as_str(), save.number, &settings)?;
+            self.jobs.notify(row.experiment);
         }
-        row.config = config;
-        check_total(self.store.config_bytes_beside(&row)? + size(&row.config) as u64)?;
-        self.store.save_cell(&row)?;
-        self.changed(row.experiment)
+        Ok(SavedCell { version: row.version, stale: self.stale(row.experiment)? })
+    }
+
+    /// Why the newest run of each cell no longer matches, of those that do not.
+    fn stale(&self, experiment: i64) -> Result<Vec<(i64, Vec<StaleReason>)>, AppError> {
+        let newest = self.store.newest_runs(experiment)?;
+        let of = |standing: &Standing| {
+            let reasons = stale::reasons(newest.get(&standing.cell.id)?, standing);
+            (!reasons.is_empty()).then_some((standing.cell.id, reasons))
+        };
+        Ok(self.standings(experiment)?.iter().filter_map(of).collect())
     }
 
     pub(super) fn move_cell(&self, cell: i64, position: u32) -> Result<Notebook, AppError> {
@@ -154,6 +171,36 @@ impl Core {
         self.jobs.notify_changed(experiment);
         self.notebook(experiment)
     }
+}
+
+/// Reads a setting's new value from text: empty is none, a list has commas.
+fn set(config: &mut CellConfig, setting: &str, text: &str) -> Result<(), AppError> {
+    use serde_json::Value;
+    let refused = |problem: String| {
+        AppError::invalid_setting(format!("{setting}: {problem}."), "Correct the setting, then save it again.")
+    };
+    let mut whole = serde_json::to_value(&*config).map_err(|error| refused(error.to_string()))?;
+    let known = setting != "kind" && whole.pointer(&format!("/{}", setting.replace('.', "/"))).is_some();
+    let (parent, field) = setting.rsplit_once('.').unwrap_or(("", setting));
+    let parent = if parent.is_empty() { String::new() } else { format!("/{}", parent.replace('.', "/")) };
+    let scalar = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
+    let list = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect();
+    let candidates =
+        [text.is_empty().then_some(Value::Null), scalar, Some(Value::from(text)), Some(Value::Array(list))];
+    let mut problem = String::from("there is no such setting");
+    for value in candidates.into_iter().flatten().filter(|_| known) {
+        if let Some(fields) = whole.pointer_mut(&parent).and_then(Value::as_object_mut) {
+            fields.insert(field.to_owned(), value);
+        }
+        match serde_json::from_value(whole.clone()) {
+            Ok(changed) => {
+                *config = changed;
+                return Ok(());
+            }
+            Err(error) => problem = error.to_string(),
+        }
+    }
+    Err(refused(problem))
 }
 
 fn checked_name(name: &str) -> Result<String, AppError> {

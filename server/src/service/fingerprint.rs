@@ -124,6 +124,7 @@ mod tests {
             id: id as i64,
             experiment: 1,
             config: CellConfig::default_of(*kind),
+            version: 0,
         };
         kinds.iter().enumerate().map(row).collect()
     }

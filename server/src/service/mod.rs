@@ -1,10 +1,10 @@
 //! What pages and headless verbs ask for, answered from the store, the queue and the resources.
 //!
-//! `Service` is the whole server without HTTP. Its core blocks; the async face in `backend.rs` calls it on
+//! `Service` is the whole server without HTTP. Its core blocks; `Service::call` (`commands.rs`) runs commands on
 //! blocking threads. Knows nothing of cookies, sockets or HTML.
 
-mod backend;
 mod cells;
+mod commands;
 mod fingerprint;
 mod plan;
 pub mod presets;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::device::Device;
-use spec::{AppError, CellConfig, LoggedEvent, Preset, RunView};
+use spec::{AppError, CellConfig, IdempotencyKey, LoggedEvent, Preset, RunView};
 use tokio::sync::broadcast;
 
 use crate::jobs::{ComputeThread, Jobs, MakeExecutor, RunFolders};
@@ -121,7 +121,7 @@ impl Service {
 
     /// A new experiment with these cells; its id. Blocks.
     pub fn create_from(&self, name: &str, cells: &[CellConfig]) -> Result<i64, AppError> {
-        self.core.create_experiment(name, cells, "")
+        self.core.create_experiment(name, cells, &IdempotencyKey::default())
     }
 
     /// The run's folder, for those who may read the data folder.
@@ -142,11 +142,6 @@ impl Service {
     /// Number of the last event in a run's log. Blocks.
     pub fn last_seq(&self, run: i64) -> Result<u64, AppError> {
         Ok(self.core.store.last_seq(run)?)
-    }
-
-    /// Does a share link with this token open a report?
-    pub async fn opens(&self, token: String) -> Result<bool, AppError> {
-        self.call(move |core| core.shared_run(&token).map(|run| run.is_some())).await
     }
 
     /// Stops and saves the running run, marks waiting ones as interrupted. Blocks, for at most some seconds.

@@ -18,11 +18,13 @@ pub struct Plan {
     pub resume: Vec<RunRow>,
     pub new: Vec<NewRun>,
     sources: HashMap<i64, Source>,
+    retrain: bool,
 }
 
 /// Runs `target`, and before it those of its inputs that are stale or never ran.
-pub fn one(standings: &[Standing], newest: &Newest, target: i64) -> Result<Plan, AppError> {
-    let mut plan = Plan::default();
+/// `retrain` allows a stale training among them, which is refused otherwise.
+pub fn one(standings: &[Standing], newest: &Newest, target: i64, retrain: bool) -> Result<Plan, AppError> {
+    let mut plan = Plan { retrain, ..Plan::default() };
     let standing = find(standings, target)?;
     if standing.cell.config.kind() == CellKind::Note {
         return Err(AppError::invalid_setting("A note has nothing to run.", "Run the cells around it."));
@@ -74,7 +76,7 @@ impl Plan {
         if wanted.contains(&cell) || self.sources.contains_key(&cell) || self.take_known(standing, newest)? {
             return Ok(());
         }
-        if let (CellKind::Train, Some(run)) = (standing.cell.config.kind(), newest.get(&cell)) {
+        if let (CellKind::Train, false, Some(run)) = (standing.cell.config.kind(), self.retrain, newest.get(&cell)) {
             return Err(training_asks(run));
         }
         for (_, input, _) in &standing.inputs {
@@ -184,6 +186,7 @@ mod tests {
             id: id as i64,
             experiment: 1,
             config: CellConfig::default_of(kind),
+            version: 0,
         };
         standings(kinds.into_iter().enumerate().map(row).collect(), |_| String::new())
     }
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn a_fresh_cell_brings_its_inputs_along() {
         let standings = pipeline();
-        let plan = one(&standings, &runs(&standings, &[]), GENERATE).unwrap();
+        let plan = one(&standings, &runs(&standings, &[]), GENERATE, false).unwrap();
         assert_eq!(planned(&plan), [0, 1, 2, 3]);
         let sources: Vec<Source> = plan.new[3].inputs.iter().map(|input| input.source).collect();
         assert_eq!(sources, [Source::Planned(1), Source::Planned(2)]);
@@ -232,7 +235,7 @@ mod tests {
     fn finished_inputs_are_used_as_they_are() {
         let standings = pipeline();
         let newest = runs(&standings, &[(0, RunState::Done), (1, RunState::Done)]);
-        let plan = one(&standings, &newest, TRAIN).unwrap();
+        let plan = one(&standings, &newest, TRAIN, false).unwrap();
         assert_eq!(planned(&plan), [TRAIN]);
         assert_eq!(plan.new[0].inputs[0].source, Source::Run(10));
     }
@@ -242,9 +245,9 @@ mod tests {
         let mut standings = pipeline();
         let newest = runs(&standings, &[(0, RunState::Done), (1, RunState::Done), (2, RunState::Done)]);
         standings[2].fingerprint = "changed".to_owned();
-        let refused = one(&standings, &newest, GENERATE).err().unwrap();
+        let refused = one(&standings, &newest, GENERATE, false).err().unwrap();
         assert_eq!(refused.code, spec::ErrorCode::NeedsRun);
-        assert_eq!(planned(&one(&standings, &newest, TRAIN).unwrap()), [TRAIN]);
+        assert_eq!(planned(&one(&standings, &newest, TRAIN, false).unwrap()), [TRAIN]);
         assert_eq!(planned(&all(&standings, &newest).unwrap()), [2, 3, 4]);
     }
 
@@ -252,14 +255,14 @@ mod tests {
     fn what_a_finished_input_was_built_on_does_not_run_again() {
         let standings = pipeline();
         let states = [(0, RunState::Failed), (1, RunState::Done), (2, RunState::Done)];
-        assert_eq!(planned(&one(&standings, &runs(&standings, &states), GENERATE).unwrap()), [GENERATE]);
+        assert_eq!(planned(&one(&standings, &runs(&standings, &states), GENERATE, false).unwrap()), [GENERATE]);
     }
 
     #[test]
     fn a_run_on_its_way_is_waited_for() {
         let standings = pipeline();
         let states = [(0, RunState::Done), (1, RunState::Done), (2, RunState::Running)];
-        let plan = one(&standings, &runs(&standings, &states), GENERATE).unwrap();
+        let plan = one(&standings, &runs(&standings, &states), GENERATE, false).unwrap();
         assert_eq!(planned(&plan), [GENERATE]);
         assert_eq!(plan.new[0].inputs[1].source, Source::Run(12));
     }
@@ -267,7 +270,7 @@ mod tests {
     #[test]
     fn a_cell_that_runs_cannot_be_run_again() {
         let standings = pipeline();
-        let refused = one(&standings, &runs(&standings, &[(0, RunState::Queued)]), DATA).err().unwrap();
+        let refused = one(&standings, &runs(&standings, &[(0, RunState::Queued)]), DATA, false).err().unwrap();
         assert_eq!(refused.code, spec::ErrorCode::Conflict);
     }
 
@@ -292,9 +295,9 @@ mod tests {
 
     #[test]
     fn a_missing_input_is_refused_by_name() {
-        let row = CellRow { id: 1, experiment: 1, config: CellConfig::default_of(CellKind::Train) };
+        let row = CellRow { id: 1, experiment: 1, config: CellConfig::default_of(CellKind::Train), version: 0 };
         let standings = standings(vec![row], |_| String::new());
-        let refused = one(&standings, &runs(&standings, &[]), 1).err().unwrap();
+        let refused = one(&standings, &runs(&standings, &[]), 1, false).err().unwrap();
         assert!(refused.message.contains("no data cell"), "{}", refused.message);
     }
 }

@@ -1,6 +1,9 @@
 //! Commands on runs: run a cell, run all, stop, resume; and what viewers read of them.
 
-use spec::{AppError, Notebook, PairsPage, PairsQuery, RunState, RunView, StopMode};
+use spec::{
+    AppError, IdempotencyKey, Notebook, PairsPage, PairsQuery, Request, ResumeRun, RunAll, RunCell, RunState, RunView,
+    StopMode,
+};
 
 use super::Core;
 use super::plan::{self, Plan};
@@ -10,20 +13,20 @@ use crate::store::{Key, RunRow};
 const LONGEST_SEARCH: usize = 1_000;
 
 impl Core {
-    pub(super) fn run_cell(&self, cell: i64, key: &str) -> Result<Notebook, AppError> {
+    pub(super) fn run_cell(&self, cell: i64, retrain: bool, key: &IdempotencyKey) -> Result<Notebook, AppError> {
         let _commands = self.commands();
-        let key = Key { command: "run_cell", key };
+        let key = Key { command: RunCell::NAME, key: key.as_str() };
         let experiment = self.store.cell(cell)?.experiment;
         if self.store.known_key(key)?.is_none() {
-            let plan = plan::one(&self.standings(experiment)?, &self.store.newest_runs(experiment)?, cell)?;
+            let plan = plan::one(&self.standings(experiment)?, &self.store.newest_runs(experiment)?, cell, retrain)?;
             self.queue(experiment, &plan, key)?;
         }
         self.notebook(experiment)
     }
 
-    pub(super) fn run_all(&self, experiment: i64, key: &str) -> Result<Notebook, AppError> {
+    pub(super) fn run_all(&self, experiment: i64, key: &IdempotencyKey) -> Result<Notebook, AppError> {
         let _commands = self.commands();
-        let key = Key { command: "run_all", key };
+        let key = Key { command: RunAll::NAME, key: key.as_str() };
         self.store.experiment_name(experiment)?;
         if self.store.known_key(key)?.is_none() {
             let plan = plan::all(&self.standings(experiment)?, &self.store.newest_runs(experiment)?)?;
@@ -41,9 +44,9 @@ impl Core {
         self.jobs.stop(run, mode)
     }
 
-    pub(super) fn resume_run(&self, run: i64, key: &str) -> Result<Notebook, AppError> {
+    pub(super) fn resume_run(&self, run: i64, key: &IdempotencyKey) -> Result<Notebook, AppError> {
         let _commands = self.commands();
-        let key = Key { command: "resume_run", key };
+        let key = Key { command: ResumeRun::NAME, key: key.as_str() };
         let row = self.store.run(run)?;
         if self.store.known_key(key)?.is_none() {
             self.check_resumable(&row)?;

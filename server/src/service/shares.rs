@@ -1,39 +1,49 @@
 //! Reports and share links: a link is 256 random bits, of which the store keeps a hash.
 
-use spec::{AppError, CellKind, Report, ShareLink};
+use spec::{AppError, CellKind, ReportPage, ShareLink, StepCurve};
 
 use super::Core;
-use crate::store::RunRow;
 
 /// Of a token, which is written in hexadecimal.
 const TOKEN_BYTES: usize = 32;
 
 impl Core {
-    pub(super) fn report(&self, run: i64) -> Result<Report, AppError> {
-        let row = self.store.run(run)?;
-        if row.config.kind() != CellKind::Report {
-            return Err(AppError::not_found(
-                format!("Run {run} is not one of a report cell."),
-                "Open the report from its cell.",
-            ));
-        }
-        self.stored_report(&row)
+    pub(super) fn open_report(&self, run: i64, page: u32) -> Result<ReportPage, AppError> {
+        self.check_report(run)?;
+        self.report_page(run, page)
     }
 
-    /// A report whose steps were thinned by an older version gets its curve from the training's log, while that is here.
-    fn stored_report(&self, row: &RunRow) -> Result<Report, AppError> {
-        let mut report = self.store.report(row.id)?;
-        let train = row.inputs.iter().find(|input| input.kind == CellKind::Train);
-        if let (true, Some(train)) = (report.curve.is_empty(), train)
-            && let Ok(train) = self.store.run(train.run)
-        {
-            report.curve = self.view_of(&train)?.curve.frozen();
+    fn check_report(&self, run: i64) -> Result<(), AppError> {
+        if self.store.run(run)?.config.kind() == CellKind::Report && self.store.has_report(run)? {
+            return Ok(());
         }
-        Ok(report)
+        Err(AppError::not_found(format!("Run {run} has no report."), "Open a report from its cell."))
+    }
+
+    fn report_page(&self, run: i64, page: u32) -> Result<ReportPage, AppError> {
+        let (offset, limit) = match page.checked_sub(1) {
+            Some(before) => (u64::from(before) * ReportPage::PAIRS, Some(ReportPage::PAIRS)),
+            None => (0, None),
+        };
+        let (mut report, pairs) = self.store.report(run, offset, limit)?;
+        if report.curve.is_empty() {
+            report.curve = self.curve_of_report(run)?;
+        }
+        Ok(ReportPage { report, pairs, offset })
+    }
+
+    /// Of a report whose steps were thinned by an older version: from the training's log, while that is here.
+    fn curve_of_report(&self, run: i64) -> Result<StepCurve, AppError> {
+        let inputs = self.store.run(run)?.inputs;
+        let train = inputs.iter().find(|input| input.kind == CellKind::Train);
+        match train.map(|train| self.store.run(train.run)) {
+            Some(Ok(train)) => Ok(self.view_of(&train)?.curve.frozen()),
+            _ => Ok(StepCurve::default()),
+        }
     }
 
     pub(super) fn share(&self, run: i64) -> Result<ShareLink, AppError> {
-        self.report(run)?;
+        self.check_report(run)?;
         let token = new_token()?;
         let mut link = self.store.add_share(run, &hash(&token))?;
         link.path = Some(format!("/r/{token}"));
@@ -47,11 +57,15 @@ impl Core {
         Ok(self.store.shared_run(&hash(token))?)
     }
 
-    pub(super) fn shared_report(&self, token: &str) -> Result<Report, AppError> {
-        match self.shared_run(token)? {
-            Some(run) => self.stored_report(&self.store.run(run)?),
-            None => Err(unknown_link()),
+    pub(super) fn open_shared_report(&self, token: &str, page: u32) -> Result<ReportPage, AppError> {
+        let run = self.shared_run(token)?.ok_or_else(unknown_link)?;
+        if page == 0 {
+            return Err(AppError::invalid_setting(
+                "A shared report is shown by page: page 0, all pairs at once, is for its owner only.",
+                "Open it without ?page=all.",
+            ));
         }
+        self.report_page(run, page)
     }
 }
 

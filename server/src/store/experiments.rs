@@ -13,6 +13,8 @@ pub struct CellRow {
     pub id: i64,
     pub experiment: i64,
     pub config: CellConfig,
+    /// Of the configuration; increases with every change.
+    pub version: u64,
 }
 
 impl Store {
@@ -165,14 +167,32 @@ impl Store {
         })
     }
 
-    pub fn save_cell(&self, cell: &CellRow) -> Result<()> {
+    /// The newest number under which this client changed each setting of the cell.
+    pub fn changes_of(&self, cell: i64, client: &str) -> Result<HashMap<String, u64>> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT setting, number FROM cell_changes WHERE cell = ?1 AND client = ?2")?;
+            let changes = statement
+                .query_map(params![cell, client], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+            Ok(changes.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Stores the cell's configuration and version, and which settings this client changed under which number.
+    pub fn save_cell(&self, cell: &CellRow, client: &str, number: u64, settings: &[&str]) -> Result<()> {
         self.write(Durable::PowerCut, |transaction| {
             let (config, _) = format::write("the configuration", &cell.config)?;
             let changed = transaction.execute(
-                "UPDATE cells SET config = ?2, format = ?3 WHERE id = ?1",
-                params![cell.id, config, format::RECORD],
+                "UPDATE cells SET config = ?2, format = ?3, version = ?4 WHERE id = ?1",
+                params![cell.id, config, format::RECORD, cell.version as i64],
             )?;
             found(changed, "cell", cell.id)?;
+            let mut change = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO cell_changes (cell, client, setting, number, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            for setting in settings {
+                change.execute(params![cell.id, client, setting, number as i64, now_ms()])?;
+            }
             touch(transaction, cell.experiment)
         })
     }
@@ -205,7 +225,7 @@ impl Store {
     }
 }
 
-const CELLS: &str = "SELECT id, experiment, kind, config, format FROM cells";
+const CELLS: &str = "SELECT id, experiment, kind, config, format, version FROM cells";
 
 /// Deletes those runs of a deleted cell whose reports nobody can open any more, and the cell once none is left.
 pub(super) fn delete_unshared(transaction: &Transaction<'_>, cell: i64) -> Result<Vec<i64>> {
@@ -285,5 +305,5 @@ fn cell_row(row: &Row<'_>) -> Result<CellRow> {
         }
         None => CellConfig::Note(NoteConfig { text: format!("This cell cannot be read: its kind is {kind:?}.") }),
     };
-    Ok(CellRow { id, experiment: row.get(1)?, config })
+    Ok(CellRow { id, experiment: row.get(1)?, config, version: row.get::<_, i64>(5)?.unsigned_abs() })
 }

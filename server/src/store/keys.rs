@@ -5,8 +5,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Durable, Result, Store};
 use crate::clock::now_ms;
 
-/// A repeated request comes within seconds; a day is plenty.
-const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// A repeated command comes within seconds.
+const KEYS_KEPT_MS: i64 = DAY_MS;
+/// A page may be offline for long before it repeats a save.
+const CHANGES_KEPT_MS: i64 = 30 * DAY_MS;
 
 /// A command's name and the caller's key for this call of it. An empty key promises nothing and is not kept.
 #[derive(Clone, Copy)]
@@ -37,7 +40,8 @@ impl Store {
 
     pub fn forget_old_keys(&self) -> Result<()> {
         self.write(Durable::ProcessEnd, |transaction| {
-            transaction.execute("DELETE FROM keys WHERE at_ms < ?1", [now_ms() - KEPT_MS])?;
+            transaction.execute("DELETE FROM keys WHERE at_ms < ?1", [now_ms() - KEYS_KEPT_MS])?;
+            transaction.execute("DELETE FROM cell_changes WHERE at_ms < ?1", [now_ms() - CHANGES_KEPT_MS])?;
             Ok(())
         })
     }

@@ -60,7 +60,7 @@ impl Store {
 
 type StoredPair = Result<GeneratedPair, Unreadable>;
 
-struct Unreadable {
+pub(super) struct Unreadable {
     /// Row of the corpus.
     index: u32,
     problem: String,
@@ -72,13 +72,18 @@ impl Unreadable {
     }
 
     /// In its place in a table.
-    fn shown(self) -> GeneratedPair {
+    pub(super) fn shown(self) -> GeneratedPair {
         let response = format!("(This pair cannot be read: {}.)", self.problem);
         GeneratedPair { index: self.index, response, ..GeneratedPair::default() }
     }
 }
 
-fn rows(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<StoredPair>> {
+/// The query gives row, pair and format.
+pub(super) fn rows(
+    connection: &Connection,
+    query: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<StoredPair>> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     let mut pairs = Vec::new();

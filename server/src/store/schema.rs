@@ -100,8 +100,39 @@ CREATE TABLE deleted_runs (
 ) STRICT;
 ";
 
+/// Cells count their changes; the newest number under which each client changed each setting of a cell, so that a
+/// request that is repeated or overtaken changes nothing.
+const CELL_VERSIONS: &str = "
+ALTER TABLE cells ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE cell_changes (
+    cell INTEGER NOT NULL REFERENCES cells(id) ON DELETE CASCADE,
+    client TEXT NOT NULL,
+    setting TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (cell, client, setting)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Pairs of reports by position, so that a page of them is read without the rest.
+const REPORT_PAIRS: &str = "
+CREATE TABLE report_pairs (
+    run INTEGER NOT NULL REFERENCES reports(run) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    pair TEXT NOT NULL,
+    format INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (run, position)
+) STRICT;
+
+INSERT INTO report_pairs (run, position, pair)
+    SELECT reports.run, pair.key, pair.value
+    FROM reports, json_each(CASE WHEN json_valid(report) THEN report ELSE '{}' END, '$.pairs') AS pair;
+UPDATE reports SET report = json_set(report, '$.pairs', json('[]')) WHERE json_valid(report);
+";
+
 fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(FIRST), M::up(SECOND)])
+    Migrations::new(vec![M::up(FIRST), M::up(SECOND), M::up(CELL_VERSIONS), M::up(REPORT_PAIRS)])
 }
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {

@@ -4,18 +4,49 @@ use rusqlite::{OptionalExtension, params};
 use spec::{KeptReport, Report, ShareLink};
 
 use super::experiments::{delete_unshared, found};
+use super::pairs::{Unreadable, rows};
 use super::{Durable, Result, Store, StoreError, format};
 use crate::clock::now_ms;
 
 impl Store {
+    /// Replaces an earlier one of the same run; its share links stay.
     pub fn keep_report(&self, run: i64, report: &Report) -> Result<()> {
-        let (report, _) = format::write("the report", report)?;
+        let (head, _) = format::write("the report", &Report { pairs: Vec::new(), ..report.clone() })?;
         self.write(Durable::PowerCut, |transaction| {
             // Replacing the row would delete its share links.
             let keep = "INSERT INTO reports (run, report, format) VALUES (?1, ?2, ?3)
                         ON CONFLICT (run) DO UPDATE SET report = excluded.report, format = excluded.format";
-            transaction.execute(keep, params![run, report, format::RECORD])?;
+            transaction.execute(keep, params![run, head, format::RECORD])?;
+            transaction.execute("DELETE FROM report_pairs WHERE run = ?1", [run])?;
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO report_pairs (run, position, pair, format) VALUES (?1, ?2, ?3, ?4)")?;
+            for (position, pair) in report.pairs.iter().enumerate() {
+                let (pair, _) = format::write("a pair of the report", pair)?;
+                insert.execute(params![run, position as i64, pair, format::RECORD])?;
+            }
             Ok(())
+        })
+    }
+
+    /// A report with at most `limit` of its pairs from this position on, and how many it has. None: all.
+    pub fn report(&self, run: i64, offset: u64, limit: Option<u64>) -> Result<(Report, u64)> {
+        self.read(|connection| {
+            let stored: Option<(String, i64)> = connection
+                .prepare_cached("SELECT report, format FROM reports WHERE run = ?1")?
+                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let (head, record) = stored.ok_or(StoreError::NotFound { what: "report of run", id: run })?;
+            let mut report: Report = format::read(record, &head)
+                .map_err(|problem| StoreError::Unreadable { what: format!("the report of run {run}"), problem })?;
+            let total: i64 = connection
+                .prepare_cached("SELECT count(*) FROM report_pairs WHERE run = ?1")?
+                .query_row([run], |row| row.get(0))?;
+            let limit = limit.map_or(-1, |limit| limit as i64);
+            let page = "SELECT position, pair, format FROM report_pairs WHERE run = ?1
+                        ORDER BY position LIMIT ?2 OFFSET ?3";
+            let pairs = rows(connection, page, params![run, limit, offset as i64])?;
+            report.pairs = pairs.into_iter().map(|pair| pair.unwrap_or_else(Unreadable::shown)).collect();
+            Ok((report, total.unsigned_abs()))
         })
     }
 
@@ -24,16 +55,6 @@ impl Store {
             let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM reports WHERE run = ?1)")?;
             Ok(statement.query_row([run], |row| row.get(0))?)
         })
-    }
-
-    pub fn report(&self, run: i64) -> Result<Report> {
-        let stored: Option<(String, i64)> = self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT report, format FROM reports WHERE run = ?1")?;
-            Ok(statement.query_row([run], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-        })?;
-        let (report, record) = stored.ok_or(StoreError::NotFound { what: "report of run", id: run })?;
-        format::read(record, &report)
-            .map_err(|problem| StoreError::Unreadable { what: format!("the report of run {run}"), problem })
     }
 
     /// Reports of deleted cells of the experiment: kept because somebody holds a link. Newest first.

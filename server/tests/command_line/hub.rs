@@ -25,6 +25,12 @@ enum Fault {
     WholeForRange,
     /// Cuts the first answer, then serves another version under another ETag.
     ChangedEtag,
+    /// Cuts every answer that starts at the beginning, and answers each `Range` with another ETag.
+    NewEtagForEachRange,
+    /// The same with a range that was not asked for.
+    WrongRange,
+    /// The same with 416.
+    NoRange,
     /// Sends other bytes than its ETag says, of the right length.
     WrongBytes,
     /// Has no listing, and redirects weights to another path, as large files are.
@@ -145,6 +151,15 @@ impl Answering<'_> {
                     }
                     cut = attempts == 1;
                 }
+                Fault::NewEtagForEachRange | Fault::WrongRange | Fault::NoRange => {
+                    cut = range.is_none();
+                    if range.is_some() && self.fault == Fault::NoRange {
+                        return self.status("416 Range Not Satisfiable", &[]);
+                    }
+                    if range.is_some() && self.fault == Fault::NewEtagForEachRange {
+                        etag = format!("\"{}\"", sha256(&attempts.to_le_bytes()));
+                    }
+                }
                 Fault::WrongBytes => bytes[100] ^= 0xff,
                 Fault::NoHash => etag = "\"5f3c-62a\"".to_owned(),
                 Fault::Enormous => {
@@ -172,6 +187,7 @@ impl Answering<'_> {
             bytes.len() - from
         );
         if status.starts_with("206") {
+            let from = if self.fault == Fault::WrongRange { from + 1 } else { from };
             head.push_str(&format!("content-range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len()));
         }
         self.stream.write_all(format!("{head}\r\n").as_bytes())?;
@@ -237,6 +253,19 @@ fn a_200_for_a_206_starts_anew() {
 fn a_changed_etag_starts_anew() {
     let (server, folder) = (serve(Fault::ChangedEtag), Folder::new());
     assert_whole(&download(&server, &folder).unwrap());
+}
+
+#[test]
+fn a_hub_that_makes_every_download_start_anew_is_given_up() {
+    for fault in [Fault::NewEtagForEachRange, Fault::WrongRange, Fault::NoRange] {
+        let (server, folder) = (serve(fault), Folder::new());
+        let error = download(&server, &folder).unwrap_err();
+        assert_eq!(error.code, spec::ErrorCode::Connection, "{fault:?}: {error}");
+        assert!(error.message.contains("started anew 3 times"), "{fault:?}: {error}");
+        assert!(nothing_appeared(&folder), "{fault:?}");
+        let requests = server.requests.lock().unwrap();
+        assert!(requests.len() < 20, "{fault:?}: {requests:?}");
+    }
 }
 
 #[test]

@@ -1,18 +1,21 @@
 //! Who is let in: cookie, host, origin, sizes, and the headers of every answer.
 
-use app::backend::Backend;
-use leptos::server_fn::ServerFn;
-use leptos::server_fn::axum::server_fn_paths;
 use server::http::{HttpOptions, Site};
+use spec::{Command, CreateExperiment, ListFiles, OpenExperiments, OpenSharedReport, RenameExperiment, Request};
 
 use crate::support::{Server, fake, open};
 
-const OPEN_FUNCTION: &str = <app::api::OpenSharedReport as ServerFn>::PATH;
 const PAGES: [&str; 5] = ["/", "/experiments/1", "/reports/1", "/nothing-here", "/api"];
 
-fn functions() -> Vec<&'static str> {
-    let paths: Vec<&str> = server_fn_paths().map(|(path, _)| path).collect();
-    assert!(paths.len() > 15 && paths.contains(&OPEN_FUNCTION), "{paths:?}");
+fn path<R: Request>() -> String {
+    format!("/api/{}", R::NAME)
+}
+
+/// Every command, uploads, and an address that is none of them.
+fn commands() -> Vec<String> {
+    let mut paths: Vec<String> = Command::NAMES.iter().map(|name| format!("/api/{name}")).collect();
+    assert!(paths.len() > 15, "{paths:?}");
+    paths.push("/upload".to_owned());
     paths
 }
 
@@ -25,15 +28,16 @@ async fn without_the_cookie_everything_is_refused_but_a_short_list() {
         assert_eq!(answer.status, 401, "{path}");
         assert!(!answer.body.contains("Quick start"), "{path}");
     }
-    for path in functions().into_iter().chain(["/upload"]).filter(|path| *path != OPEN_FUNCTION) {
-        let answer = server.post(path, "{}").send().await;
+    let open = path::<OpenSharedReport>();
+    for path in commands().into_iter().chain(["/api/unknown".to_owned()]).filter(|path| *path != open) {
+        let answer = server.post(&path, "{}").send().await;
         assert_eq!((answer.status, answer.code()), (401, "unauthorised".to_owned()), "{path}");
     }
     for path in ["/healthz", "/pkg/backtranslate.js", "/favicon.svg"] {
         assert_eq!(server.get(path).send().await.status, 200, "{path}");
     }
     assert_eq!(server.get("/r/unknown").send().await.status, 404);
-    let shared = server.post(OPEN_FUNCTION, r#"{"token":"unknown","page":1}"#).send().await;
+    let shared = server.post(&open, r#"{"token":"unknown","page":1}"#).send().await;
     assert_eq!(shared.code(), "not_found");
     server.stop().await;
 }
@@ -53,7 +57,7 @@ async fn the_token_is_traded_for_a_cookie_and_leaves_the_address() {
     let answer = server.get(&format!("/?token={}", server.token)).send().await;
     assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
     let cookie = answer.header("set-cookie").unwrap();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
     assert!(!cookie.contains(&server.token), "the cookie gives the token away");
 
     for wrong in ["", "0", &server.token[1..], &server.token.to_uppercase()] {
@@ -75,9 +79,9 @@ async fn a_forged_host_gets_nothing() {
             assert_eq!(answer.status, 403, "{host} {path}");
         }
         let origin = format!("http://{host}");
-        for path in functions() {
+        for path in commands() {
             let answer =
-                server.post(path, "{}").replace("Origin", &origin).header("Host", host).header("Cookie", &cookie);
+                server.post(&path, "{}").replace("Origin", &origin).header("Host", host).header("Cookie", &cookie);
             assert_eq!(answer.send().await.status, 403, "{host} {path}");
         }
     }
@@ -89,24 +93,21 @@ async fn a_mutation_from_elsewhere_has_no_effect() {
     let server = Server::start().await;
     let cookie = server.cookie().await;
     for origin in ["null", "http://evil.example", "http://127.0.0.1:1", "https://"] {
-        for path in functions().into_iter().chain(["/upload"]) {
-            let answer = server.post(path, "{}").replace("Origin", origin).header("Cookie", &cookie).send().await;
+        for path in commands() {
+            let answer = server.post(&path, "{}").replace("Origin", origin).header("Cookie", &cookie).send().await;
             assert_eq!(answer.status, 403, "{origin} {path}");
         }
     }
     let create = |name: &str| {
-        server.post(
-            <app::api::CreateExperiment as ServerFn>::PATH,
-            &format!(r#"{{"name":"{name}","preset":"empty","key":""}}"#),
-        )
+        server.post(&path::<CreateExperiment>(), &format!(r#"{{"name":"{name}","preset":"empty","key":""}}"#))
     };
     let absent = create("absent").without("Origin").header("Cookie", &cookie).send().await;
     assert_eq!(absent.status, 403);
-    assert_eq!(server.service.experiments().await.unwrap().len(), 1);
+    assert_eq!(server.service.ask(OpenExperiments {}).await.unwrap().experiments.len(), 1);
 
     let own = create("own").header("Cookie", &cookie).send().await;
     assert_eq!(own.status, 200, "{}", own.body);
-    assert_eq!(server.service.experiments().await.unwrap().len(), 2);
+    assert_eq!(server.service.ask(OpenExperiments {}).await.unwrap().experiments.len(), 2);
     server.stop().await;
 }
 
@@ -114,8 +115,8 @@ async fn a_mutation_from_elsewhere_has_no_effect() {
 async fn no_mutation_answers_to_get() {
     let server = Server::start().await;
     let cookie = server.cookie().await;
-    for path in functions().into_iter().chain(["/upload"]) {
-        let answer = server.get(path).header("Cookie", &cookie).send().await;
+    for path in commands() {
+        let answer = server.get(&path).header("Cookie", &cookie).send().await;
         assert_eq!(answer.status, 405, "{path}");
     }
     server.stop().await;
@@ -170,7 +171,7 @@ async fn a_body_that_is_too_large_is_refused_with_413() {
     let server = Server::start().await;
     let cookie = server.cookie().await;
     let declared = server
-        .post(<app::api::RenameExperiment as ServerFn>::PATH, "")
+        .post(&path::<RenameExperiment>(), "")
         .header("Cookie", &cookie)
         .header("Content-Length", "1000000000000");
     let declared = declared.send().await;
@@ -178,7 +179,7 @@ async fn a_body_that_is_too_large_is_refused_with_413() {
 
     let portion = format!("10000\r\n{}\r\n", "x".repeat(0x10000)).repeat(20);
     let chunked = server
-        .post(<app::api::RenameExperiment as ServerFn>::PATH, &portion)
+        .post(&path::<RenameExperiment>(), &portion)
         .header("Cookie", &cookie)
         .header("Transfer-Encoding", "chunked");
     assert_eq!(chunked.send().await.status, 413);
@@ -213,7 +214,7 @@ async fn no_path_reads_a_file_outside_the_site() {
 async fn without_a_token_only_loopback_may_be_served() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let mut options = HttpOptions::new("0.0.0.0:0".parse().unwrap(), data.path(), data.path());
+    let mut options = HttpOptions::new("0.0.0.0:0".parse().unwrap(), data.path());
     options.no_auth = true;
     assert_eq!(Site::bind(service, &options).await.err().unwrap().code, spec::ErrorCode::InvalidSetting);
 
@@ -221,13 +222,60 @@ async fn without_a_token_only_loopback_may_be_served() {
     assert_eq!(server.get("/").send().await.status, 200);
     assert_eq!(server.get("/").header("Host", "evil.example").send().await.status, 403);
     assert_eq!(
-        server
-            .post(<app::api::ListFiles as ServerFn>::PATH, "{}")
-            .replace("Origin", "http://evil.example")
-            .send()
-            .await
-            .status,
+        server.post(&path::<ListFiles>(), "{}").replace("Origin", "http://evil.example").send().await.status,
         403
     );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_refused_command_has_the_status_of_its_reason() {
+    let server = Server::start().await;
+    let cookie = server.cookie().await;
+    for (name, body, status, code) in [
+        ("get_notebook", r#"{"experiment":99}"#, 404, "not_found"),
+        ("nothing", "{}", 404, "not_found"),
+        ("rename_experiment", r#"{"experiment":1,"name":""}"#, 422, "invalid_setting"),
+        ("rename_experiment", r#"{"experiment":1,"name":"x","colour":"red"}"#, 422, "invalid_setting"),
+        ("rename_experiment", r#"{"experiment":1,"name":"x"} x"#, 422, "invalid_setting"),
+        ("rename_experiment", "{", 422, "invalid_setting"),
+        ("rename_experiment", "", 422, "invalid_setting"),
+        ("stop_run", r#"{"run":1,"mode":"now"}"#, 422, "invalid_setting"),
+    ] {
+        let answer = server.post(&format!("/api/{name}"), body).header("Cookie", &cookie).send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{name} {body}");
+    }
+    let long = format!(r#"{{"experiment":1,"key":"{}"}}"#, "k".repeat(900_000));
+    let answer = server.post("/api/run_all", &long).header("Cookie", &cookie).send().await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.body.contains("limit is 64"), "{}", answer.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_address_that_no_file_can_have_is_not_found() {
+    let server = Server::start().await;
+    let cookie = server.cookie().await;
+    for length in [255, 256, 1_000, 5_000] {
+        let answer = server.get(&format!("/{}", "a".repeat(length))).header("Cookie", &cookie).send().await;
+        assert_eq!(answer.status, 404, "{length}");
+        assert!(answer.body.contains("<html"), "{length}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_proxy_may_change_the_host_of_a_page_whose_address_was_allowed() {
+    let server = Server::start_with(fake::obedient(), |options| {
+        options.allowed_hosts = vec!["lab.example.org".to_owned()];
+    })
+    .await;
+    let cookie = server.cookie().await;
+    for (origin, status) in
+        [("https://lab.example.org", 200), ("https://lab.example.org:8443", 403), ("https://other.example.org", 403)]
+    {
+        let list = server.post(&path::<ListFiles>(), "{}").replace("Origin", origin).header("Cookie", &cookie);
+        assert_eq!(list.send().await.status, status, "{origin}");
+    }
     server.stop().await;
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use app::backend::Backend;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use spec::*;
@@ -46,7 +45,7 @@ async fn a_run_and_a_report_whose_steps_were_thinned_get_their_curve_back() {
     drop(database);
 
     let service = open(data.path(), fake::obedient());
-    let report = service.report(report).await.unwrap();
+    let report = service.ask(OpenReport { run: report, page: 0 }).await.unwrap().report;
     assert_eq!(report.curve.steps(), u64::from(STEPS));
     let view = run_of(&service, CellKind::Train).await;
     assert_eq!((view.curve, view.seq), (train.curve, train.seq));

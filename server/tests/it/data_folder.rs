@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use app::backend::Backend;
 use server::service::Service;
 use server::settings::Settings;
 use spec::*;
@@ -44,7 +43,7 @@ fn refused(data: &Path) -> AppError {
 
 async fn run_again(service: &Service, kind: CellKind) -> i64 {
     let before = run_of(service, kind).await.run;
-    service.run_cell(cell(service, 1, kind).await.id, String::new()).await.unwrap();
+    service.ask(RunCell { cell: cell(service, 1, kind).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(service, kind).await.run;
     assert_ne!(run, before);
     wait_for(service, run, RunState::Done).await;
@@ -116,7 +115,7 @@ async fn the_folder_of_a_deleted_run_that_could_not_be_removed_is_removed_at_the
     let data = tempfile::tempdir().unwrap();
     with_five_runs(data.path()).await;
     let service = open(data.path(), fake::obedient());
-    service.delete_experiment(1).await.unwrap();
+    service.ask(DeleteExperiment { experiment: 1 }).await.unwrap();
     assert!(run_folders(data.path()).is_empty());
     service.shutdown();
     drop(service);
@@ -138,7 +137,7 @@ async fn after_an_orderly_end_a_copy_of_the_database_file_alone_is_whole() {
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(database(data.path()), database(copy.path())).unwrap();
     let service = open(copy.path(), fake::obedient());
-    let notebook = service.notebook(1).await.unwrap();
+    let notebook = service.ask(GetNotebook { experiment: 1 }).await.unwrap();
     let done = notebook.cells.iter().filter(|cell| cell.run.as_ref().is_some_and(|run| run.state == RunState::Done));
     assert_eq!(done.count(), 5);
 }
@@ -162,29 +161,29 @@ async fn nothing_is_saved_into_a_data_folder_that_was_deleted() {
     let data = tempfile::tempdir().unwrap();
     let folder = data.path().join("data");
     let service = open(&folder, fake::obedient());
-    service.notebook(1).await.unwrap();
+    service.ask(GetNotebook { experiment: 1 }).await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    let error = service.create_experiment("Lost".to_owned(), Preset::QuickStart, String::new()).await.unwrap_err();
+    let error = service.ask(CreateExperiment { name: "Lost".to_owned(), preset: Preset::QuickStart, key: IdempotencyKey::default() }).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Io);
     assert!(error.message.contains("moved or deleted"), "{}", error.message);
-    assert_eq!(service.run_all(1, String::new()).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Io);
     // Another file of that name is not the one that was opened.
     drop(open(&folder, fake::obedient()));
-    assert_eq!(service.rename_experiment(1, "Lost".to_owned()).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(service.ask(RenameExperiment { experiment: 1, name: "Lost".to_owned() }).await.unwrap_err().code, ErrorCode::Io);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_shrinks_when_an_experiment_is_deleted() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let experiment = service.create_experiment("Long".to_owned(), Preset::Empty, String::new()).await.unwrap();
+    let experiment = service.ask(CreateExperiment { name: "Long".to_owned(), preset: Preset::Empty, key: IdempotencyKey::default() }).await.unwrap();
     for position in 0..20 {
-        let notebook = service.add_cell(experiment, CellKind::Note, position).await.unwrap();
+        let notebook = service.ask(AddCell { experiment, kind: CellKind::Note, position }).await.unwrap();
         let note = notebook.cells[position as usize].id;
-        let text = "long ".repeat(40_000);
-        service.save_cell(note, CellConfig::Note(NoteConfig { text })).await.unwrap();
+        let changes = vec![("text".to_owned(), "long ".repeat(40_000))];
+        service.ask(SaveCell { cell: note, changes, client: IdempotencyKey::default(), number: 1 }).await.unwrap();
     }
-    service.delete_experiment(experiment).await.unwrap();
+    service.ask(DeleteExperiment { experiment }).await.unwrap();
     let bytes = eventually("a small file", async || {
         std::fs::metadata(database(data.path())).ok().map(|file| file.len()).filter(|bytes| *bytes < 1 << 20)
     });

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use app::backend::Backend;
 use server::service::Service;
 use server::settings::Settings;
 use spec::*;
@@ -28,16 +27,16 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
         CellConfig::Report(ReportConfig::default()),
     ];
     let experiment = service.create_from("Tiny", &cells).unwrap();
-    service.run_all(experiment, String::new()).await.unwrap();
+    service.ask(RunAll { experiment, key: IdempotencyKey::default() }).await.unwrap();
     let begun = Instant::now();
     let report = loop {
-        let notebook = service.notebook(experiment).await.unwrap();
+        let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
         for run in notebook.cells.iter().filter_map(|cell| cell.run.as_ref()) {
             assert_ne!(run.state, RunState::Failed, "{}: {:?}", run.config.kind().as_str(), run.error);
         }
         let last = notebook.cells.last().unwrap().run.clone().unwrap();
         if last.state == RunState::Done {
-            break service.report(last.run).await.unwrap();
+            break service.ask(OpenReport { run: last.run, page: 0 }).await.unwrap().report;
         }
         assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", last.state);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -46,6 +45,6 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
     assert_eq!(report.train.steps, 3);
     assert_eq!(report.curve.steps(), 3);
     assert_eq!(report.experiment, "Tiny");
-    let notebook = service.notebook(experiment).await.unwrap();
+    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty()));
 }

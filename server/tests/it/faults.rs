@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::Backend;
 use rusqlite::Connection;
 use server::service::{Notice, Service};
 use spec::*;
@@ -42,7 +41,7 @@ async fn a_run_whose_end_cannot_be_stored_has_failed_with_a_reason_and_can_be_re
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Train, &gate));
     let mut notices = service.subscribe();
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Train).await.run;
     wait_for(&service, run, RunState::Running).await;
     refuse(data.path(), "INSERT ON events");
@@ -66,20 +65,20 @@ async fn a_run_whose_end_cannot_be_stored_has_failed_with_a_reason_and_can_be_re
     let report = run_of(&service, CellKind::Report).await.run;
     wait_for(&service, report, RunState::Failed).await;
     assert_eq!(stored_state(data.path(), run), "running");
-    let listed = service.experiments().await.unwrap()[0].cells.clone();
+    let listed = service.ask(OpenExperiments {}).await.unwrap().experiments[0].cells.clone();
     assert!(listed.contains(&(CellKind::Train, Some(RunState::Failed))), "{listed:?}");
 
     // Commands treat it as failed, and say why they cannot do more.
-    assert_eq!(service.stop_run(run, StopMode::Save).await.unwrap_err().code, ErrorCode::Conflict);
-    assert_eq!(service.resume_run(run, String::new()).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(service.ask(StopRun { run, mode: StopMode::Save }).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Io);
     assert_eq!(service.view(run).unwrap().state, RunState::Failed);
 
     allow(data.path());
-    service.resume_run(run, String::new()).await.unwrap();
+    service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap();
     wait_for(&service, run, RunState::Done).await;
     let numbers = numbers(&service, run);
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     wait_until_done(&service, 1).await;
 }
 
@@ -88,7 +87,7 @@ async fn the_end_of_a_run_is_stored_without_a_command_once_writing_works() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Data, &gate));
-    service.run_cell(cell(&service, 1, CellKind::Data).await.id, String::new()).await.unwrap();
+    service.ask(RunCell { cell: cell(&service, 1, CellKind::Data).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Data).await.run;
     wait_for(&service, run, RunState::Running).await;
     refuse(data.path(), "INSERT ON events");
@@ -104,18 +103,18 @@ async fn a_waiting_run_is_stopped_also_when_that_cannot_be_stored() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Data, &gate));
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let first = run_of(&service, CellKind::Data).await.run;
     wait_for(&service, first, RunState::Running).await;
     let waiting = run_of(&service, CellKind::Report).await.run;
     refuse(data.path(), "INSERT ON events");
-    service.stop_run(waiting, StopMode::Save).await.unwrap();
+    service.ask(StopRun { run: waiting, mode: StopMode::Save }).await.unwrap();
     assert_eq!(run_of(&service, CellKind::Report).await.state, RunState::Stopped);
     allow(data.path());
     gate.open();
     let generate = run_of(&service, CellKind::Generate).await.run;
     wait_for(&service, generate, RunState::Done).await;
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     wait_until_done(&service, 1).await;
 }
 
@@ -142,11 +141,11 @@ async fn a_server_starts_on_a_database_that_it_cannot_write_to_and_marks_what_wa
         let view = run_of(&service, CellKind::Train).await;
         assert_eq!((view.state, view.error.unwrap().code), (RunState::Interrupted, ErrorCode::Interrupted));
         assert_eq!(run_of(&service, CellKind::Report).await.state, RunState::Interrupted);
-        assert_eq!(service.resume_run(run, String::new()).await.unwrap_err().code, ErrorCode::Io);
+        assert_eq!(service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Io);
     }
     allow(data.path());
     let service = open(data.path(), fake::obedient());
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     wait_until_done(&service, 1).await;
     assert_eq!(run_of(&service, CellKind::Train).await.run, run);
 }
@@ -156,21 +155,21 @@ async fn a_plan_is_queued_whole_or_not_at_all() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Train, &gate));
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Train).await.run;
     wait_for(&service, run, RunState::Running).await;
-    service.stop_run(run, StopMode::Save).await.unwrap();
+    service.ask(StopRun { run, mode: StopMode::Save }).await.unwrap();
     let report = run_of(&service, CellKind::Report).await.run;
     wait_for(&service, report, RunState::Stopped).await;
 
     // The training would go on, and a new generation follow it.
     refuse(data.path(), "INSERT ON runs");
-    assert_eq!(service.run_all(1, "k".to_owned()).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(service.ask(RunAll { experiment: 1, key: "k".to_owned() }).await.unwrap_err().code, ErrorCode::Io);
     assert_eq!(run_of(&service, CellKind::Train).await.state, RunState::Stopped);
     assert_eq!(stored_state(data.path(), run), "stopped");
     allow(data.path());
     gate.open();
-    service.run_all(1, "k".to_owned()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: "k".to_owned() }).await.unwrap();
     wait_until_done(&service, 1).await;
     assert_eq!(run_of(&service, CellKind::Train).await.run, run);
 }
@@ -186,7 +185,7 @@ async fn a_number_that_is_not_finite_fails_its_run_and_nothing_else() {
             Ok(fake::finish(context, emit))
         });
         let service = open(data.path(), work);
-        service.run_all(1, String::new()).await.unwrap();
+        service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
         let run = run_of(&service, CellKind::Train).await.run;
         let error = wait_for(&service, run, RunState::Failed).await.error.unwrap();
         assert_eq!(error.code, ErrorCode::NonFinite);
@@ -199,7 +198,7 @@ async fn a_number_that_is_not_finite_fails_its_run_and_nothing_else() {
         service.shutdown();
         drop(service);
         let service = open(data.path(), fake::obedient());
-        service.run_all(1, String::new()).await.unwrap();
+        service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
         wait_until_done(&service, 1).await;
     }
 }

@@ -1,6 +1,5 @@
 //! Reports whose cell was deleted, and links to reports whose run ended badly.
 
-use app::backend::Backend;
 use rusqlite::Connection;
 use spec::*;
 
@@ -15,31 +14,31 @@ async fn a_shared_report_outlives_its_cell_until_its_last_link_is_revoked() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
     let run = finished_report(&service).await;
-    let (first, second) = (service.share(run).await.unwrap(), service.share(run).await.unwrap());
-    let shared = service.shared_report(token(&first)).await.unwrap();
+    let (first, second) = (service.ask(ShareReport { run }).await.unwrap(), service.ask(ShareReport { run }).await.unwrap());
+    let shared = service.ask(OpenSharedReport { token: token(&first), page: 1 }).await.unwrap().report;
 
-    let notebook = service.delete_cell(cell(&service, 1, CellKind::Report).await.id).await.unwrap();
+    let notebook = service.ask(DeleteCell { cell: cell(&service, 1, CellKind::Report).await.id }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.config.kind() != CellKind::Report));
     let kept = KeptReport { run, title: shared.config.title.clone(), links: 2 };
     assert_eq!(notebook.kept_reports, [kept]);
-    assert!(service.experiments().await.unwrap()[0].cells.iter().all(|(kind, _)| *kind != CellKind::Report));
+    assert!(service.ask(OpenExperiments {}).await.unwrap().experiments[0].cells.iter().all(|(kind, _)| *kind != CellKind::Report));
     for link in [&first, &second] {
-        assert_eq!(service.shared_report(token(link)).await.unwrap(), shared);
+        assert_eq!(service.ask(OpenSharedReport { token: token(link), page: 1 }).await.unwrap().report, shared);
     }
-    assert_eq!(service.report(run).await.unwrap(), shared);
+    assert_eq!(service.ask(OpenReport { run: run, page: 0 }).await.unwrap().report, shared);
     assert!(service.run_folder(run).join("report.json").exists());
 
-    service.revoke_share(first.id).await.unwrap();
-    assert_eq!(service.shared_report(token(&second)).await.unwrap(), shared);
+    service.ask(RevokeShare { share: first.id }).await.unwrap();
+    assert_eq!(service.ask(OpenSharedReport { token: token(&second), page: 1 }).await.unwrap().report, shared);
     service.shutdown();
     drop(service);
     let service = open(data.path(), fake::obedient());
-    assert_eq!(service.shared_report(token(&second)).await.unwrap(), shared);
-    assert_eq!(service.notebook(1).await.unwrap().kept_reports[0].links, 1);
+    assert_eq!(service.ask(OpenSharedReport { token: token(&second), page: 1 }).await.unwrap().report, shared);
+    assert_eq!(service.ask(GetNotebook { experiment: 1 }).await.unwrap().kept_reports[0].links, 1);
 
-    service.revoke_share(second.id).await.unwrap();
-    assert!(service.notebook(1).await.unwrap().kept_reports.is_empty());
-    assert_eq!(service.report(run).await.unwrap_err().code, ErrorCode::NotFound);
+    service.ask(RevokeShare { share: second.id }).await.unwrap();
+    assert!(service.ask(GetNotebook { experiment: 1 }).await.unwrap().kept_reports.is_empty());
+    assert_eq!(service.ask(OpenReport { run: run, page: 0 }).await.unwrap_err().code, ErrorCode::NotFound);
     assert!(!service.run_folder(run).exists());
 }
 
@@ -48,13 +47,13 @@ async fn a_report_without_links_is_deleted_with_its_cell_and_a_new_cell_is_anoth
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
     let run = finished_report(&service).await;
-    let link = service.share(run).await.unwrap();
-    service.revoke_share(link.id).await.unwrap();
-    let count = service.notebook(1).await.unwrap().cells.len();
-    let notebook = service.delete_cell(cell(&service, 1, CellKind::Report).await.id).await.unwrap();
+    let link = service.ask(ShareReport { run }).await.unwrap();
+    service.ask(RevokeShare { share: link.id }).await.unwrap();
+    let count = service.ask(GetNotebook { experiment: 1 }).await.unwrap().cells.len();
+    let notebook = service.ask(DeleteCell { cell: cell(&service, 1, CellKind::Report).await.id }).await.unwrap();
     assert!(notebook.kept_reports.is_empty());
     assert!(!service.run_folder(run).exists());
-    let notebook = service.add_cell(1, CellKind::Report, 99).await.unwrap();
+    let notebook = service.ask(AddCell { experiment: 1, kind: CellKind::Report, position: 99 }).await.unwrap();
     assert_eq!(notebook.cells.len(), count);
     assert!(notebook.cells.last().unwrap().run.is_none());
 }
@@ -68,11 +67,11 @@ async fn a_frozen_report_is_not_replaced_under_its_links_by_a_resume() {
     let fault = "CREATE TRIGGER refuse BEFORE INSERT ON events
                  WHEN json_extract(NEW.event, '$.output.type') = 'report' BEGIN SELECT RAISE(ABORT, 'deliberate'); END";
     connection.execute_batch(fault).unwrap();
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Report).await.run;
     wait_for(&service, run, RunState::Failed).await;
     connection.execute_batch("DROP TRIGGER refuse").unwrap();
-    let link = service.share(run).await.unwrap();
-    assert_eq!(service.resume_run(run, String::new()).await.unwrap_err().code, ErrorCode::Conflict);
-    assert!(service.shared_report(token(&link)).await.is_ok());
+    let link = service.ask(ShareReport { run }).await.unwrap();
+    assert_eq!(service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Conflict);
+    assert!(service.ask(OpenSharedReport { token: token(&link), page: 1 }).await.is_ok());
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::backend::Backend;
 use futures_util::{SinkExt, StreamExt};
 use server::work::Ended;
 use spec::*;
@@ -91,7 +90,7 @@ async fn the_socket_opens_only_for_the_owners_own_pages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_log_is_dense_and_without_duplicates_over_reconnects() {
     let server = Server::start_with(steps(300), |_| {}).await;
-    server.service.run_all(1, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&server.service, CellKind::Train).await.run;
     let mut seen: Vec<LoggedEvent> = Vec::new();
     let mut connections = 0;
@@ -111,7 +110,7 @@ async fn a_log_is_dense_and_without_duplicates_over_reconnects() {
     assert!(connections > 5);
     let numbers: Vec<u64> = seen.iter().map(|event| event.seq).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-    let fresh = server.service.run_view(run).await.unwrap();
+    let fresh = server.service.ask(GetRun { run }).await.unwrap();
     let mut folded = RunView::new(run, fresh.cell, fresh.config.clone(), fresh.created_ms);
     assert!(seen.iter().all(|event| folded.apply(event)));
     assert_eq!(folded, fresh);
@@ -133,7 +132,7 @@ async fn a_client_that_does_not_read_gets_a_snapshot_and_holds_up_nobody() {
         Ok(fake::finish(assignment, emit))
     });
     let server = Server::start_with(work, |_| {}).await;
-    server.service.run_all(1, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&server.service, CellKind::Data).await.run;
     let mut socket = watch(&server, run, 0).await;
     assert!(matches!(hear(&mut socket).await, Some(ServerFrame::Event { .. })));
@@ -161,7 +160,7 @@ async fn a_client_that_does_not_read_gets_a_snapshot_and_holds_up_nobody() {
         }
     }
     assert!(snapshots > 0);
-    assert_eq!(last, server.service.run_view(run).await.unwrap().seq);
+    assert_eq!(last, server.service.ask(GetRun { run }).await.unwrap().seq);
     server.stop().await;
 }
 
@@ -174,7 +173,7 @@ async fn viewers_hear_of_changed_experiments_that_they_asked_for() {
     say(&mut socket, &ClientFrame::Run { run: 999, after_seq: 0 }).await;
     // Frames are answered in order, so the subscription stands once this has come.
     assert!(matches!(hear(&mut socket).await, Some(ServerFrame::Error { error }) if error.code == ErrorCode::NotFound));
-    server.service.add_cell(1, CellKind::Note, 0).await.unwrap();
+    server.service.ask(AddCell { experiment: 1, kind: CellKind::Note, position: 0 }).await.unwrap();
     assert_eq!(hear(&mut socket).await, Some(ServerFrame::Changed { experiment: 1 }));
     server.stop().await;
 }
@@ -182,7 +181,7 @@ async fn viewers_hear_of_changed_experiments_that_they_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cursor_beyond_the_log_gets_a_snapshot() {
     let server = Server::start().await;
-    server.service.run_all(1, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&server.service, CellKind::Data).await.run;
     wait_for(&server.service, run, RunState::Done).await;
     let mut socket = watch(&server, run, u64::MAX).await;
@@ -208,7 +207,7 @@ async fn nonsense_is_answered_and_large_frames_end_the_socket() {
 async fn stopping_the_server_saves_the_run_and_closes_sockets_in_time() {
     let gate = fake::Gate::default();
     let server = Server::start_with(fake::gated(CellKind::Train, &gate), |_| {}).await;
-    server.service.run_all(1, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&server.service, CellKind::Train).await.run;
     wait_for(&server.service, run, RunState::Running).await;
     let mut socket = watch(&server, run, 0).await;
@@ -218,7 +217,7 @@ async fn stopping_the_server_saves_the_run_and_closes_sockets_in_time() {
     let data = server.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(10));
     while hear(&mut socket).await.is_some() {}
-    let view = service.run_view(run).await.unwrap();
+    let view = service.ask(GetRun { run }).await.unwrap();
     assert_eq!((view.state, view.error.unwrap().code), (RunState::Interrupted, ErrorCode::Interrupted));
     assert_eq!(run_of(&service, CellKind::Generate).await.state, RunState::Interrupted);
     drop(data);
@@ -231,12 +230,102 @@ async fn a_run_that_does_not_stop_holds_up_the_end_for_less_than_ten_seconds() {
         Ok(Ended::Stopped)
     });
     let server = Server::start_with(work, |_| {}).await;
-    server.service.run_all(1, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&server.service, CellKind::Data).await.run;
     wait_for(&server.service, run, RunState::Running).await;
     let service = Arc::clone(&server.service);
     let begun = std::time::Instant::now();
     let _data = server.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(service.run_view(run).await.unwrap().state, RunState::Interrupted);
+    assert_eq!(service.ask(GetRun { run }).await.unwrap().state, RunState::Interrupted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_socket_forgets_runs_that_are_over() {
+    let server = Server::start_with(fake::obedient(), |_| {}).await;
+    let origin = format!("http://{}", server.address);
+    let mut socket = connect(&server, Some(&server.cookie().await), Some(&origin)).await.unwrap();
+    let data_cell = crate::support::cell(&server.service, 1, CellKind::Data).await.id;
+    for round in 0..220 {
+        let key = format!("run {round}").try_into().unwrap();
+        server.service.ask(RunCell { cell: data_cell, retrain: false, key }).await.unwrap();
+        let run = run_of(&server.service, CellKind::Data).await.run;
+        wait_for(&server.service, run, RunState::Done).await;
+        say(&mut socket, &ClientFrame::Run { run, after_seq: 0 }).await;
+        loop {
+            match hear(&mut socket).await.unwrap() {
+                ServerFrame::Event { event } if event.run == run && is_over(&event) => break,
+                ServerFrame::Event { event } => assert_eq!(event.run, run),
+                other => panic!("after {round} runs: {other:?}"),
+            }
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_run_that_is_resumed_is_followed_again_without_a_gap() {
+    let gate = fake::Gate::default();
+    let server = Server::start_with(fake::gated(CellKind::Train, &gate), |_| {}).await;
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
+    let run = run_of(&server.service, CellKind::Train).await.run;
+    wait_for(&server.service, run, RunState::Running).await;
+    let mut socket = watch(&server, run, 0).await;
+    server.service.ask(StopRun { run, mode: StopMode::Save }).await.unwrap();
+    let mut seen = Vec::new();
+    let follow = async |socket: &mut Socket, seen: &mut Vec<u64>| loop {
+        let Some(ServerFrame::Event { event }) = hear(socket).await else { panic!("an event") };
+        seen.push(event.seq);
+        if is_over(&event) {
+            break;
+        }
+    };
+    follow(&mut socket, &mut seen).await;
+    gate.open();
+    server.service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap();
+    say(&mut socket, &ClientFrame::Run { run, after_seq: *seen.last().unwrap() }).await;
+    follow(&mut socket, &mut seen).await;
+    assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_list_of_hundreds_of_experiments_hears_of_every_change() {
+    let server = Server::start().await;
+    let origin = format!("http://{}", server.address);
+    let mut last = 1;
+    for number in 0..250 {
+        let create = CreateExperiment {
+            name: format!("Number {number}"),
+            preset: Preset::Empty,
+            key: IdempotencyKey::default(),
+        };
+        last = server.service.ask(create).await.unwrap();
+    }
+    let mut socket = connect(&server, Some(&server.cookie().await), Some(&origin)).await.unwrap();
+    say(&mut socket, &ClientFrame::Experiments).await;
+    say(&mut socket, &ClientFrame::Run { run: 999, after_seq: 0 }).await;
+    assert!(matches!(hear(&mut socket).await, Some(ServerFrame::Error { .. })));
+    for experiment in [1, last] {
+        server.service.ask(RenameExperiment { experiment, name: "New".to_owned() }).await.unwrap();
+        assert_eq!(hear(&mut socket).await, Some(ServerFrame::Changed { experiment }));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn asking_again_for_a_watched_run_is_not_counted_twice() {
+    let gate = fake::Gate::default();
+    let server = Server::start_with(fake::gated(CellKind::Data, &gate), |_| {}).await;
+    server.service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
+    let run = run_of(&server.service, CellKind::Data).await.run;
+    wait_for(&server.service, run, RunState::Running).await;
+    let mut socket = watch(&server, run, 0).await;
+    for _ in 0..250 {
+        say(&mut socket, &ClientFrame::Run { run, after_seq: 0 }).await;
+        let Some(ServerFrame::Event { event }) = hear(&mut socket).await else { panic!("an event") };
+        assert_eq!(event.run, run);
+    }
+    gate.open();
+    server.stop().await;
 }

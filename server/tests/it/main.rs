@@ -9,6 +9,7 @@ mod end_to_end;
 mod faults;
 mod kept_reports;
 mod live;
+mod load;
 mod pages;
 mod runs;
 mod shares;

@@ -1,6 +1,5 @@
 //! Rendered pages: each answers under load, and no text of a person, a file or a model becomes markup.
 
-use app::backend::Backend;
 use serde_json::{Value, json};
 use server::work::Ended;
 use spec::*;
@@ -135,10 +134,17 @@ async fn no_text_becomes_markup_on_any_page() {
     .map(poisoned)
     .collect();
     let experiment = server.service.create_from(HOSTILE, &cells).unwrap();
-    server.service.run_all(experiment, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment, key: IdempotencyKey::default() }).await.unwrap();
     let runs = eventually("all runs over", async || {
-        let runs: Vec<RunView> =
-            server.service.notebook(experiment).await.unwrap().cells.into_iter().filter_map(|cell| cell.run).collect();
+        let runs: Vec<RunView> = server
+            .service
+            .ask(GetNotebook { experiment })
+            .await
+            .unwrap()
+            .cells
+            .into_iter()
+            .filter_map(|cell| cell.run)
+            .collect();
         (runs.len() == 5 && runs.iter().all(|run| run.state.is_over())).then_some(runs)
     })
     .await;
@@ -148,20 +154,21 @@ async fn no_text_becomes_markup_on_any_page() {
         runs.iter().map(|run| &run.error).collect::<Vec<_>>()
     );
     let report = runs[4].run;
-    let link = server.service.share(report).await.unwrap().path.unwrap();
+    let link = server.service.ask(ShareReport { run: report }).await.unwrap().path.unwrap();
 
     let fails = server.service.create_from("fails", &cells).unwrap();
-    server.service.run_all(fails, String::new()).await.unwrap();
+    server.service.ask(RunAll { experiment: fails, key: IdempotencyKey::default() }).await.unwrap();
     eventually("a failed run", async || {
-        let cells = server.service.notebook(fails).await.unwrap().cells;
+        let cells = server.service.ask(GetNotebook { experiment: fails }).await.unwrap().cells;
         cells.iter().any(|cell| cell.run.as_ref().is_some_and(|run| run.state == RunState::Failed)).then_some(())
     })
     .await;
     // A form that was changed since says so, with both values.
     let data = cells.iter().position(|cell| cell.kind() == CellKind::Data).unwrap();
-    let cell = server.service.notebook(experiment).await.unwrap().cells.swap_remove(data);
-    let changed = CellConfig::Data(DataConfig { file: format!("{HOSTILE}2"), ..DataConfig::default() });
-    server.service.save_cell(cell.id, changed).await.unwrap();
+    let cell = server.service.ask(GetNotebook { experiment }).await.unwrap().cells.swap_remove(data);
+    let changes = vec![("file".to_owned(), format!("{HOSTILE}2"))];
+    let client = IdempotencyKey::default();
+    server.service.ask(SaveCell { cell: cell.id, changes, client, number: 1 }).await.unwrap();
 
     let pages = [
         "/".to_owned(),

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use app::backend::Backend;
 use server::service::Service;
 use server::settings::Settings;
 use server::work::Ended;
@@ -11,19 +10,35 @@ use spec::*;
 
 use crate::support::{cell, eventually, fake, finished_report, open, run_of, wait_for, wait_until_done};
 
-fn key(text: &str) -> String {
+fn key(text: &str) -> IdempotencyKey {
+    text.to_owned().try_into().unwrap()
+}
+
+fn text(text: &str) -> String {
     text.to_owned()
+}
+
+/// Sends these settings as one save of one client.
+async fn save(
+    service: &Service,
+    cell: i64,
+    client: &str,
+    number: u64,
+    changes: &[(&str, &str)],
+) -> Result<SavedCell, AppError> {
+    let changes = changes.iter().map(|(setting, value)| (text(setting), text(value))).collect();
+    service.ask(SaveCell { cell, changes, client: key(client), number }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_data_folder_holds_the_quick_start_once() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let experiments = service.experiments().await.unwrap();
+    let experiments = service.ask(OpenExperiments {}).await.unwrap().experiments;
     assert_eq!(experiments.iter().map(|experiment| experiment.name.as_str()).collect::<Vec<_>>(), ["Quick start"]);
-    service.delete_experiment(experiments[0].id).await.unwrap();
+    service.ask(DeleteExperiment { experiment: experiments[0].id }).await.unwrap();
     drop(service);
-    assert!(open(data.path(), fake::obedient()).experiments().await.unwrap().is_empty());
+    assert!(open(data.path(), fake::obedient()).ask(OpenExperiments {}).await.unwrap().experiments.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,9 +56,9 @@ async fn run_all_runs_every_cell_in_order_and_then_has_nothing_to_do() {
     finished_report(&service).await;
     use CellKind::{Data, Generate, Model, Report, Train};
     assert_eq!(*order.lock().unwrap(), [Data, Model, Train, Generate, Report]);
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     assert_eq!(order.lock().unwrap().len(), 5);
-    let notebook = service.notebook(1).await.unwrap();
+    let notebook = service.ask(GetNotebook { experiment: 1 }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty() && cell.missing_input.is_none()));
 }
 
@@ -54,21 +69,23 @@ async fn a_changed_setting_makes_stale_with_a_reason_and_keeps_the_runs_own_conf
     finished_report(&service).await;
     let train = cell(&service, 1, CellKind::Train).await;
     let CellConfig::Train(before) = train.config.clone() else { unreachable!() };
-    service
-        .save_cell(train.id, CellConfig::Train(TrainConfig { rank: before.rank + 1, ..before.clone() }))
-        .await
-        .unwrap();
+    let saved = save(&service, train.id, "page", 1, &[("rank", &(before.rank + 1).to_string())]).await.unwrap();
+    let stale: Vec<i64> = saved.stale.iter().map(|(cell, _)| *cell).collect();
+    assert_eq!(stale.len(), 3, "train, generate and report");
     let changed = cell(&service, 1, CellKind::Train).await;
     let reason =
-        StaleReason::Field { field: key("rank"), was: before.rank.to_string(), now: (before.rank + 1).to_string() };
+        StaleReason::Field { field: text("rank"), was: before.rank.to_string(), now: (before.rank + 1).to_string() };
     assert_eq!(changed.stale, [reason]);
     assert_eq!(changed.run.unwrap().config, CellConfig::Train(before.clone()));
     assert_eq!(cell(&service, 1, CellKind::Generate).await.stale, [StaleReason::Input { kind: CellKind::Train }]);
     assert!(cell(&service, 1, CellKind::Data).await.stale.is_empty());
 
     let generate = cell(&service, 1, CellKind::Generate).await.id;
-    assert_eq!(service.run_cell(generate, key("")).await.unwrap_err().code, ErrorCode::NeedsRun);
-    service.save_cell(train.id, CellConfig::Train(before)).await.unwrap();
+    assert_eq!(
+        service.ask(RunCell { cell: generate, retrain: false, key: key("") }).await.unwrap_err().code,
+        ErrorCode::NeedsRun
+    );
+    save(&service, train.id, "page", 2, &[("rank", &before.rank.to_string())]).await.unwrap();
     assert!(cell(&service, 1, CellKind::Report).await.stale.is_empty());
 }
 
@@ -76,19 +93,23 @@ async fn a_changed_setting_makes_stale_with_a_reason_and_keeps_the_runs_own_conf
 async fn the_same_key_runs_once() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let first = service.create_experiment(key("Once"), Preset::QuickStart, key("k1")).await.unwrap();
-    assert_eq!(service.create_experiment(key("Once"), Preset::QuickStart, key("k1")).await.unwrap(), first);
-    assert_eq!(service.experiments().await.unwrap().len(), 2);
+    let first =
+        service.ask(CreateExperiment { name: text("Once"), preset: Preset::QuickStart, key: key("k1") }).await.unwrap();
+    assert_eq!(
+        service.ask(CreateExperiment { name: text("Once"), preset: Preset::QuickStart, key: key("k1") }).await.unwrap(),
+        first
+    );
+    assert_eq!(service.ask(OpenExperiments {}).await.unwrap().experiments.len(), 2);
 
     let data_cell = cell(&service, first, CellKind::Data).await.id;
-    service.run_cell(data_cell, key("k2")).await.unwrap();
+    service.ask(RunCell { cell: data_cell, retrain: false, key: key("k2") }).await.unwrap();
     let run = eventually("done", async || {
         cell(&service, first, CellKind::Data).await.run.filter(|run| run.state == RunState::Done)
     })
     .await;
-    service.run_cell(data_cell, key("k2")).await.unwrap();
+    service.ask(RunCell { cell: data_cell, retrain: false, key: key("k2") }).await.unwrap();
     assert_eq!(cell(&service, first, CellKind::Data).await.run.unwrap().run, run.run);
-    service.run_cell(data_cell, key("k3")).await.unwrap();
+    service.ask(RunCell { cell: data_cell, retrain: false, key: key("k3") }).await.unwrap();
     assert_ne!(cell(&service, first, CellKind::Data).await.run.unwrap().run, run.run);
 }
 
@@ -99,15 +120,16 @@ async fn beyond_the_queues_limit_nothing_is_queued() {
     let settings = Settings { queue_limit: 6, ..Settings::new(data.path()) };
     let work = fake::gated(CellKind::Data, &gate);
     let service = Service::open_with(settings, String::new(), |_| fake::executor(work)).unwrap();
-    service.run_all(1, key("")).await.unwrap();
-    let other = service.create_experiment(key("Other"), Preset::QuickStart, key("")).await.unwrap();
-    let refused = service.run_all(other, key("")).await.unwrap_err();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
+    let other =
+        service.ask(CreateExperiment { name: text("Other"), preset: Preset::QuickStart, key: key("") }).await.unwrap();
+    let refused = service.ask(RunAll { experiment: other, key: key("") }).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::QueueFull);
     assert!(refused.message.contains("limit of 6"), "{}", refused.message);
-    assert!(service.notebook(other).await.unwrap().cells.iter().all(|cell| cell.run.is_none()));
+    assert!(service.ask(GetNotebook { experiment: other }).await.unwrap().cells.iter().all(|cell| cell.run.is_none()));
     gate.open();
     wait_until_done(&service, 1).await;
-    service.run_all(other, key("")).await.unwrap();
+    service.ask(RunAll { experiment: other, key: key("") }).await.unwrap();
     wait_until_done(&service, other).await;
 }
 
@@ -116,14 +138,14 @@ async fn stopping_ends_a_waiting_run_at_once_and_a_running_one_with_what_follows
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Train, &gate));
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     let train = run_of(&service, CellKind::Train).await.run;
     let report = run_of(&service, CellKind::Report).await.run;
     wait_for(&service, train, RunState::Running).await;
-    service.stop_run(report, StopMode::Save).await.unwrap();
-    assert_eq!(service.run_view(report).await.unwrap().state, RunState::Stopped);
-    assert_eq!(service.stop_run(report, StopMode::Save).await.unwrap_err().code, ErrorCode::Conflict);
-    service.stop_run(train, StopMode::Save).await.unwrap();
+    service.ask(StopRun { run: report, mode: StopMode::Save }).await.unwrap();
+    assert_eq!(service.ask(GetRun { run: report }).await.unwrap().state, RunState::Stopped);
+    assert_eq!(service.ask(StopRun { run: report, mode: StopMode::Save }).await.unwrap_err().code, ErrorCode::Conflict);
+    service.ask(StopRun { run: train, mode: StopMode::Save }).await.unwrap();
     let view = wait_for(&service, train, RunState::Stopped).await;
     assert_eq!(view.error, None);
     let generate = run_of(&service, CellKind::Generate).await.run;
@@ -152,7 +174,7 @@ async fn a_fault_in_one_run_fails_it_and_what_needs_it_and_nothing_else() {
         Ok(fake::finish(assignment, emit))
     });
     let service = open(data.path(), work);
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     let report = run_of(&service, CellKind::Report).await.run;
     let report = wait_for(&service, report, RunState::Failed).await;
     assert_eq!(report.error.unwrap().code, ErrorCode::NeedsRun);
@@ -161,7 +183,7 @@ async fn a_fault_in_one_run_fails_it_and_what_needs_it_and_nothing_else() {
     assert!(train.error.unwrap().message.contains("deliberate"));
     assert_eq!(run_of(&service, CellKind::Model).await.state, RunState::Done);
 
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     wait_until_done(&service, 1).await;
 }
 
@@ -172,7 +194,7 @@ async fn an_error_of_the_work_reaches_the_page_as_it_is() {
     let given = error.clone();
     let service = open(data.path(), Arc::new(move |_, _| Err(given.clone())));
     let data_cell = cell(&service, 1, CellKind::Data).await.id;
-    service.run_cell(data_cell, key("")).await.unwrap();
+    service.ask(RunCell { cell: data_cell, retrain: false, key: key("") }).await.unwrap();
     let run = run_of(&service, CellKind::Data).await.run;
     assert_eq!(wait_for(&service, run, RunState::Failed).await.error, Some(error));
 }
@@ -192,9 +214,9 @@ async fn after_a_restart_runs_that_were_under_way_are_interrupted_and_go_on() {
         Ok(fake::finish(assignment, emit))
     });
     let killed = open(data.path(), work);
-    killed.run_all(1, key("")).await.unwrap();
+    killed.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     let run = run_of(&killed, CellKind::Generate).await.run;
-    eventually("two pairs", async || killed.run_view(run).await.ok().filter(|view| view.pairs.len() == 2)).await;
+    eventually("two pairs", async || killed.ask(GetRun { run }).await.ok().filter(|view| view.pairs.len() == 2)).await;
     assert!(
         Service::open_with(Settings::new(data.path()), String::new(), |_| fake::executor(fake::obedient())).is_err()
     );
@@ -217,10 +239,10 @@ async fn after_a_restart_runs_that_were_under_way_are_interrupted_and_go_on() {
     assert_eq!(run_of(&service, CellKind::Report).await.state, RunState::Interrupted);
     assert_eq!(run_of(&service, CellKind::Train).await.state, RunState::Done);
 
-    service.resume_run(run, key("")).await.unwrap();
+    service.ask(ResumeRun { run, key: key("") }).await.unwrap();
     wait_for(&service, run, RunState::Done).await;
     assert_eq!(before.load(Ordering::SeqCst), 2);
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     wait_until_done(&service, 1).await;
     assert_eq!(run_of(&service, CellKind::Generate).await.run, run);
     let numbers: Vec<u64> = service.events(run, 0, 1_000).unwrap().iter().map(|event| event.seq).collect();
@@ -232,20 +254,20 @@ async fn only_the_newest_run_that_ended_early_can_be_resumed() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Train, &gate));
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     let train = cell(&service, 1, CellKind::Train).await;
     let (train, first) = (train.id, train.run.unwrap().run);
     wait_for(&service, first, RunState::Running).await;
-    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, ErrorCode::Conflict);
-    service.stop_run(first, StopMode::Discard).await.unwrap();
+    assert_eq!(service.ask(ResumeRun { run: first, key: key("") }).await.unwrap_err().code, ErrorCode::Conflict);
+    service.ask(StopRun { run: first, mode: StopMode::Discard }).await.unwrap();
     wait_for(&service, first, RunState::Stopped).await;
     let generate = run_of(&service, CellKind::Generate).await.run;
     wait_for(&service, generate, RunState::Stopped).await;
-    assert_eq!(service.resume_run(generate, key("")).await.unwrap_err().code, ErrorCode::NeedsRun);
+    assert_eq!(service.ask(ResumeRun { run: generate, key: key("") }).await.unwrap_err().code, ErrorCode::NeedsRun);
     gate.open();
-    service.run_cell(train, key("")).await.unwrap();
-    assert_eq!(service.resume_run(first, key("")).await.unwrap_err().code, ErrorCode::Conflict);
-    assert_eq!(service.resume_run(999, key("")).await.unwrap_err().code, ErrorCode::NotFound);
+    service.ask(RunCell { cell: train, retrain: false, key: key("") }).await.unwrap();
+    assert_eq!(service.ask(ResumeRun { run: first, key: key("") }).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(service.ask(ResumeRun { run: 999, key: key("") }).await.unwrap_err().code, ErrorCode::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,24 +275,24 @@ async fn cells_in_use_cannot_be_deleted_and_deleting_takes_the_artifacts() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Train, &gate));
-    service.run_all(1, key("")).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
     let train = run_of(&service, CellKind::Train).await.run;
     wait_for(&service, train, RunState::Running).await;
     for kind in [CellKind::Data, CellKind::Train, CellKind::Report] {
         let id = cell(&service, 1, kind).await.id;
-        assert_eq!(service.delete_cell(id).await.unwrap_err().code, ErrorCode::Conflict);
+        assert_eq!(service.ask(DeleteCell { cell: id }).await.unwrap_err().code, ErrorCode::Conflict);
     }
-    assert_eq!(service.delete_experiment(1).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(service.ask(DeleteExperiment { experiment: 1 }).await.unwrap_err().code, ErrorCode::Conflict);
     gate.open();
     wait_until_done(&service, 1).await;
     let folder = service.run_folder(train);
     assert!(folder.is_dir());
-    service.delete_cell(cell(&service, 1, CellKind::Train).await.id).await.unwrap();
+    service.ask(DeleteCell { cell: cell(&service, 1, CellKind::Train).await.id }).await.unwrap();
     assert!(!folder.exists());
     assert_eq!(cell(&service, 1, CellKind::Generate).await.missing_input, Some(CellKind::Train));
-    service.delete_experiment(1).await.unwrap();
+    service.ask(DeleteExperiment { experiment: 1 }).await.unwrap();
     assert_eq!(std::fs::read_dir(data.path().join("runs")).unwrap().count(), 0);
-    assert_eq!(service.notebook(1).await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(service.ask(GetNotebook { experiment: 1 }).await.unwrap_err().code, ErrorCode::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,21 +302,21 @@ async fn pairs_are_paged_filtered_and_sorted() {
     finished_report(&service).await;
     let run = run_of(&service, CellKind::Generate).await.run;
     let check = async |query: PairsQuery, total: u64, rows: &[u32]| {
-        let page = service.pairs(PairsQuery { run, ..query }).await.unwrap();
+        let page = service.ask(ListPairs { query: PairsQuery { run, ..query } }).await.unwrap();
         assert_eq!((page.total, page.pairs.iter().map(|pair| pair.index).collect::<Vec<_>>()), (total, rows.to_vec()));
     };
     check(PairsQuery { limit: 3, offset: 2, ..Default::default() }, 7, &[2, 3, 4]).await;
-    check(PairsQuery { tag: key("echo"), ..Default::default() }, 3, &[1, 3, 5]).await;
-    check(PairsQuery { tag: key("none"), ..Default::default() }, 4, &[0, 2, 4, 6]).await;
-    check(PairsQuery { tag: key("ech"), ..Default::default() }, 0, &[]).await;
-    check(PairsQuery { text: key("ÄRGER"), limit: 1, ..Default::default() }, 7, &[0]).await;
-    check(PairsQuery { text: key("number 4"), ..Default::default() }, 1, &[4]).await;
-    check(PairsQuery { text: key("%' OR 1=1 --"), ..Default::default() }, 0, &[]).await;
+    check(PairsQuery { tag: text("echo"), ..Default::default() }, 3, &[1, 3, 5]).await;
+    check(PairsQuery { tag: text("none"), ..Default::default() }, 4, &[0, 2, 4, 6]).await;
+    check(PairsQuery { tag: text("ech"), ..Default::default() }, 0, &[]).await;
+    check(PairsQuery { text: text("ÄRGER"), limit: 1, ..Default::default() }, 7, &[0]).await;
+    check(PairsQuery { text: text("number 4"), ..Default::default() }, 1, &[4]).await;
+    check(PairsQuery { text: text("%' OR 1=1 --"), ..Default::default() }, 0, &[]).await;
     check(PairsQuery { sort: PairSort::RougeDescending, limit: 4, ..Default::default() }, 7, &[2, 1, 0, 3]).await;
     check(PairsQuery { sort: PairSort::CopiedDescending, limit: 2, ..Default::default() }, 7, &[6, 5]).await;
     check(PairsQuery { sort: PairSort::LengthDescending, limit: 2, ..Default::default() }, 7, &[0, 1]).await;
     assert_eq!(
-        service.pairs(PairsQuery { run: 999, ..Default::default() }).await.unwrap_err().code,
+        service.ask(ListPairs { query: PairsQuery { run: 999, ..Default::default() } }).await.unwrap_err().code,
         ErrorCode::NotFound
     );
 }
@@ -311,7 +333,7 @@ async fn what_work_says_about_its_own_state_is_not_believed() {
         }),
     );
     let data_cell = cell(&service, 1, CellKind::Data).await.id;
-    service.run_cell(data_cell, key("")).await.unwrap();
+    service.ask(RunCell { cell: data_cell, retrain: false, key: key("") }).await.unwrap();
     let run = run_of(&service, CellKind::Data).await.run;
     let view = wait_for(&service, run, RunState::Done).await;
     assert_eq!(view.output, Some(fake::output(CellKind::Data)));
@@ -322,28 +344,42 @@ async fn what_work_says_about_its_own_state_is_not_believed() {
 async fn cells_are_added_moved_and_saved_within_limits() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let empty = service.create_experiment(key(" Mine \n"), Preset::Empty, key("")).await.unwrap();
-    assert_eq!(service.notebook(empty).await.unwrap().name, "Mine");
-    service.add_cell(empty, CellKind::Train, 0).await.unwrap();
-    service.add_cell(empty, CellKind::Data, 0).await.unwrap();
-    let notebook = service.add_cell(empty, CellKind::Model, 99).await.unwrap();
+    let empty =
+        service.ask(CreateExperiment { name: text(" Mine \n"), preset: Preset::Empty, key: key("") }).await.unwrap();
+    assert_eq!(service.ask(GetNotebook { experiment: empty }).await.unwrap().name, "Mine");
+    service.ask(AddCell { experiment: empty, kind: CellKind::Train, position: 0 }).await.unwrap();
+    service.ask(AddCell { experiment: empty, kind: CellKind::Data, position: 0 }).await.unwrap();
+    let notebook = service.ask(AddCell { experiment: empty, kind: CellKind::Model, position: 99 }).await.unwrap();
     let kinds = |notebook: &Notebook| notebook.cells.iter().map(|cell| cell.config.kind()).collect::<Vec<_>>();
     assert_eq!(kinds(&notebook), [CellKind::Data, CellKind::Train, CellKind::Model]);
     let train = &notebook.cells[1];
     assert_eq!(train.missing_input, Some(CellKind::Model));
-    assert_eq!(service.run_cell(train.id, key("")).await.unwrap_err().code, ErrorCode::Conflict);
-    let moved = service.move_cell(notebook.cells[2].id, 0).await.unwrap();
+    assert_eq!(
+        service.ask(RunCell { cell: train.id, retrain: false, key: key("") }).await.unwrap_err().code,
+        ErrorCode::Conflict
+    );
+    let moved = service.ask(MoveCell { cell: notebook.cells[2].id, position: 0 }).await.unwrap();
     assert_eq!(kinds(&moved), [CellKind::Model, CellKind::Data, CellKind::Train]);
     assert_eq!(moved.cells[2].missing_input, None);
 
-    let wrong = service.save_cell(train.id, CellConfig::default_of(CellKind::Note)).await.unwrap_err();
-    assert_eq!(wrong.code, ErrorCode::InvalidSetting);
-    let note = service.add_cell(empty, CellKind::Note, 0).await.unwrap().cells[0].id;
-    let long = CellConfig::Note(NoteConfig { text: "x".repeat(300_000) });
-    assert_eq!(service.save_cell(note, long).await.unwrap_err().code, ErrorCode::TooLarge);
-    assert_eq!(service.run_cell(note, key("")).await.unwrap_err().code, ErrorCode::InvalidSetting);
+    for change in [("text", "x"), ("kind", "note"), ("rank", "many"), ("template", "x"), ("template.", "x"), ("", "x")]
+    {
+        let wrong = save(&service, train.id, "page", 1, &[("alpha", "8"), change]).await.unwrap_err();
+        assert_eq!(wrong.code, ErrorCode::InvalidSetting, "{change:?}");
+    }
+    assert_eq!(service.ask(GetNotebook { experiment: empty }).await.unwrap().cells[2].version, 0);
+    let note = service.ask(AddCell { experiment: empty, kind: CellKind::Note, position: 0 }).await.unwrap().cells[0].id;
+    let long = save(&service, note, "page", 1, &[("text", &"x".repeat(300_000))]).await;
+    assert_eq!(long.unwrap_err().code, ErrorCode::TooLarge);
+    assert_eq!(
+        service.ask(RunCell { cell: note, retrain: false, key: key("") }).await.unwrap_err().code,
+        ErrorCode::InvalidSetting
+    );
     for name in ["", "  ", &"x".repeat(300)] {
-        assert_eq!(service.rename_experiment(empty, key(name)).await.unwrap_err().code, ErrorCode::InvalidSetting);
+        assert_eq!(
+            service.ask(RenameExperiment { experiment: empty, name: text(name) }).await.unwrap_err().code,
+            ErrorCode::InvalidSetting
+        );
     }
 }
 
@@ -352,11 +388,11 @@ async fn every_preset_is_whole() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
     for preset in [Preset::QuickStart, Preset::SeedRecipe] {
-        let experiment = service.create_experiment(key("A preset"), preset, key("")).await.unwrap();
-        let notebook = service.notebook(experiment).await.unwrap();
+        let experiment = service.ask(CreateExperiment { name: text("A preset"), preset, key: key("") }).await.unwrap();
+        let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
         assert_eq!(notebook.cells.len(), 6);
         assert!(notebook.cells.iter().all(|cell| cell.missing_input.is_none()));
-        service.run_all(experiment, key("")).await.unwrap();
+        service.ask(RunAll { experiment, key: key("") }).await.unwrap();
         wait_until_done(&service, experiment).await;
     }
 }
@@ -365,14 +401,48 @@ async fn every_preset_is_whole() {
 async fn the_texts_of_one_experiment_have_a_limit_together() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let text = |length: usize| CellConfig::Note(NoteConfig { text: "x".repeat(length) });
-    let long = vec![text(250_000); 33];
+    let note_of = |length: usize| CellConfig::Note(NoteConfig { text: "x".repeat(length) });
+    let long = vec![note_of(250_000); 33];
     let experiment = service.create_from("Long", &long).unwrap();
-    let notebook = service.notebook(experiment).await.unwrap();
-    let note = service.add_cell(experiment, CellKind::Note, 0).await.unwrap().cells[0].id;
-    let error = service.save_cell(note, text(250_000)).await.unwrap_err();
+    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
+    let note = service.ask(AddCell { experiment, kind: CellKind::Note, position: 0 }).await.unwrap().cells[0].id;
+    let error = save(&service, note, "a", 1, &[("text", &"x".repeat(250_000))]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::TooLarge);
     assert!(error.message.contains("8388608"), "{}", error.message);
-    service.save_cell(notebook.cells[0].id, text(10)).await.unwrap();
-    service.save_cell(note, text(250_000)).await.unwrap();
+    save(&service, notebook.cells[0].id, "a", 2, &[("text", "short")]).await.unwrap();
+    save(&service, note, "a", 3, &[("text", &"x".repeat(250_000))]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_of_different_settings_from_two_pages_are_both_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    let train = cell(&service, 1, CellKind::Train).await.id;
+    assert_eq!(save(&service, train, "a", 1, &[("rank", "8"), ("max_steps", "7")]).await.unwrap().version, 1);
+    let targets = [("targets", "q_proj, o_proj"), ("max_steps", ""), ("template.end", "none")];
+    assert_eq!(save(&service, train, "b", 1, &targets).await.unwrap().version, 2);
+    let now = cell(&service, 1, CellKind::Train).await;
+    let CellConfig::Train(config) = now.config else { unreachable!() };
+    assert_eq!((now.version, config.rank, config.max_steps), (2, 8, None));
+    assert_eq!((config.targets, config.template.end.as_str()), (vec![Projection::QProj, Projection::OProj], "none"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_that_is_repeated_or_overtaken_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let service = open(data.path(), fake::obedient());
+    let train = cell(&service, 1, CellKind::Train).await.id;
+    let rank = async || {
+        let CellConfig::Train(config) = cell(&service, 1, CellKind::Train).await.config else { unreachable!() };
+        (config.rank, config.epochs)
+    };
+    save(&service, train, "a", 1, &[("rank", "8"), ("epochs", "3")]).await.unwrap();
+    // Another page changes it; then the first page repeats its request, since it never saw the answer.
+    save(&service, train, "b", 1, &[("rank", "4")]).await.unwrap();
+    let repeated = save(&service, train, "a", 1, &[("rank", "8"), ("epochs", "3")]).await.unwrap();
+    assert_eq!((repeated.version, rank().await), (2, (4, 3)));
+    // Two requests of one page arrive in the wrong order.
+    save(&service, train, "a", 3, &[("rank", "32")]).await.unwrap();
+    save(&service, train, "a", 2, &[("rank", "2"), ("epochs", "5")]).await.unwrap();
+    assert_eq!(rank().await, (32, 5));
 }

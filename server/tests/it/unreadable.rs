@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use app::backend::Backend;
 use rusqlite::Connection;
 use server::service::Service;
 use spec::*;
@@ -27,7 +26,7 @@ async fn finished(data: &Path) {
 }
 
 async fn notebook(service: &Service) -> Vec<RunView> {
-    service.notebook(1).await.unwrap().cells.into_iter().filter_map(|cell| cell.run).collect()
+    service.ask(GetNotebook { experiment: 1 }).await.unwrap().cells.into_iter().filter_map(|cell| cell.run).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,16 +62,17 @@ async fn an_unreadable_run_is_shown_as_such_and_everything_else_works() {
                 (run, error) => assert!(run != TRAIN && error.is_none(), "{statement}: run {run}: {error:?}"),
             }
         }
-        assert_eq!(service.run_view(GENERATE).await.unwrap().state, RunState::Done);
-        assert!(service.report(REPORT).await.is_ok());
+        assert_eq!(service.ask(GetRun { run: GENERATE }).await.unwrap().state, RunState::Done);
+        assert!(service.ask(OpenReport { run: REPORT, page: 0 }).await.is_ok());
         let train = cell(&service, 1, CellKind::Train).await;
-        service.save_cell(train.id, train.config).await.unwrap();
-        service.run_cell(train.id, String::new()).await.unwrap();
+        let changes = vec![("rank".to_owned(), "8".to_owned())];
+        service.ask(SaveCell { cell: train.id, changes, client: IdempotencyKey::default(), number: 1 }).await.unwrap();
+        service.ask(RunCell { cell: train.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
         eventually("trained again", async || {
             Some(run_of(&service, CellKind::Train).await).filter(|run| run.run > REPORT && run.state == RunState::Done)
         })
         .await;
-        service.run_all(1, String::new()).await.unwrap();
+        service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
         wait_until_done(&service, 1).await;
     }
 }
@@ -120,7 +120,7 @@ async fn a_notebook_with_a_stored_loss_of_null_opens() {
     let service = open(data.path(), fake::obedient());
     assert_eq!(notebook(&service).await.len(), 5);
     assert_eq!(service.events(TRAIN, 0, 100).unwrap().len(), 5);
-    service.run_cell(cell(&service, 1, CellKind::Train).await.id, String::new()).await.unwrap();
+    service.ask(RunCell { cell: cell(&service, 1, CellKind::Train).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Train).await.run;
     wait_for(&service, run, RunState::Done).await;
 }
@@ -131,10 +131,10 @@ async fn unreadable_pairs_are_shown_in_place_and_keep_a_report_from_being_frozen
     finished(data.path()).await;
     change(data.path(), &format!("UPDATE pairs SET pair = 'x' WHERE run = {GENERATE} AND row = 2"));
     let service = open(data.path(), fake::obedient());
-    let page = service.pairs(PairsQuery { run: GENERATE, ..Default::default() }).await.unwrap();
+    let page = service.ask(ListPairs { query: PairsQuery { run: GENERATE, ..Default::default() } }).await.unwrap();
     assert_eq!(page.pairs.iter().map(|pair| pair.index).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
     assert!(page.pairs[2].response.contains("cannot be read"), "{}", page.pairs[2].response);
-    service.run_cell(cell(&service, 1, CellKind::Report).await.id, String::new()).await.unwrap();
+    service.ask(RunCell { cell: cell(&service, 1, CellKind::Report).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Report).await.run;
     let error = wait_for(&service, run, RunState::Failed).await.error.unwrap();
     assert_eq!(error.code, ErrorCode::Corrupt);
@@ -147,7 +147,7 @@ async fn an_unreadable_report_is_refused_by_name() {
     finished(data.path()).await;
     change(data.path(), "UPDATE reports SET report = 'x'");
     let service = open(data.path(), fake::obedient());
-    let error = service.report(REPORT).await.unwrap_err();
+    let error = service.ask(OpenReport { run: REPORT, page: 0 }).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Corrupt);
     assert!(error.message.contains(&format!("report of run {REPORT}")), "{}", error.message);
     assert_eq!(notebook(&service).await.len(), 5);

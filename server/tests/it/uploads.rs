@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use app::backend::Backend;
-use spec::DataFile;
+use spec::{DataFile, ListFiles};
 
 use crate::support::{Server, fake};
 
@@ -28,7 +27,7 @@ async fn an_uploaded_file_can_be_chosen() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let file: DataFile = serde_json::from_str(&answer.body).unwrap();
     assert_eq!((file.name.as_str(), file.size_bytes), ("my pairs.jsonl", body.len() as u64));
-    assert!(server.service.files().await.unwrap().contains(&file));
+    assert!(server.service.ask(ListFiles {}).await.unwrap().contains(&file));
     server.stop().await;
 }
 

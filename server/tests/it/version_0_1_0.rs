@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use app::backend::Backend;
 use server::service::Service;
 use server::settings::Settings;
 use spec::*;
@@ -32,7 +31,7 @@ fn unpacked() -> TempDir {
 }
 
 async fn run_of(service: &Service, experiment: i64, kind: CellKind) -> RunView {
-    let notebook = service.notebook(experiment).await.unwrap();
+    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
     notebook.cells.into_iter().find(|cell| cell.config.kind() == kind).unwrap().run.unwrap()
 }
 
@@ -40,18 +39,18 @@ async fn run_of(service: &Service, experiment: i64, kind: CellKind) -> RunView {
 async fn all_that_version_0_1_0_stored_is_readable_and_nothing_is_stale() {
     let data = unpacked();
     let service = Service::open(Settings::new(data.path())).unwrap();
-    let experiments = service.experiments().await.unwrap();
+    let experiments = service.ask(OpenExperiments {}).await.unwrap().experiments;
     let names: Vec<&str> = experiments.iter().rev().map(|experiment| experiment.name.as_str()).collect();
     assert_eq!(names, ["Quick start", "Finished", "Not a number", "Interrupted"]);
     for experiment in [FINISHED, NOT_A_NUMBER, KILLED] {
-        for cell in service.notebook(experiment).await.unwrap().cells {
+        for cell in service.ask(GetNotebook { experiment }).await.unwrap().cells {
             assert!(cell.stale.is_empty(), "{:?}: {:?}", cell.config.kind(), cell.stale);
             let error = cell.run.and_then(|run| run.error);
             assert!(error.as_ref().is_none_or(|error| error.code != ErrorCode::Corrupt), "{error:?}");
         }
     }
 
-    let notebook = service.notebook(FINISHED).await.unwrap();
+    let notebook = service.ask(GetNotebook { experiment: FINISHED }).await.unwrap();
     for run in notebook.cells.iter().filter_map(|cell| cell.run.as_ref()) {
         assert_eq!((run.state, &run.error), (RunState::Done, &None));
         assert!(run.output.is_some(), "{:?}", run.config.kind());
@@ -60,17 +59,17 @@ async fn all_that_version_0_1_0_stored_is_readable_and_nothing_is_stale() {
     assert_eq!(train.last_step.unwrap().step, 6);
     assert!(!train.evaluations.is_empty() && !train.samples.is_empty());
     let generate = run_of(&service, FINISHED, CellKind::Generate).await.run;
-    let pairs = service.pairs(PairsQuery { run: generate, ..PairsQuery::default() }).await.unwrap();
+    let pairs = service.ask(ListPairs { query: PairsQuery { run: generate, ..PairsQuery::default() } }).await.unwrap();
     assert_eq!(pairs.total, 4);
     assert!(pairs.pairs.iter().all(|pair| !pair.response.contains("cannot be read")));
 
-    let report = service.report(REPORT).await.unwrap();
+    let report = service.ask(OpenReport { run: REPORT, page: 0 }).await.unwrap().report;
     assert_eq!((report.config.title.as_str(), report.pairs.len()), ("A report of version 0.1.0", 4));
-    assert_eq!(service.shared_report(TOKEN.to_owned()).await.unwrap(), report);
+    assert_eq!(service.ask(OpenSharedReport { token: TOKEN.to_owned(), page: 1 }).await.unwrap().report, report);
 
     let failed = run_of(&service, NOT_A_NUMBER, CellKind::Train).await;
     assert_eq!((failed.state, failed.error.unwrap().code), (RunState::Failed, ErrorCode::NonFinite));
-    let files = service.files().await.unwrap();
+    let files = service.ask(ListFiles {}).await.unwrap();
     assert!(files.iter().any(|file| file.name == "my pairs.jsonl" && file.size_bytes == 124));
 }
 
@@ -81,9 +80,9 @@ async fn a_training_that_was_killed_under_version_0_1_0_goes_on_from_its_checkpo
     let view = run_of(&service, KILLED, CellKind::Train).await;
     assert_eq!((view.run, view.state), (TRAINING, RunState::Interrupted));
     let last = service.last_seq(TRAINING).unwrap();
-    service.run_all(KILLED, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: KILLED, key: IdempotencyKey::default() }).await.unwrap();
     let report = eventually("the report", async || {
-        let notebook = service.notebook(KILLED).await.unwrap();
+        let notebook = service.ask(GetNotebook { experiment: KILLED }).await.unwrap();
         for run in notebook.cells.iter().filter_map(|cell| cell.run.as_ref()) {
             assert_ne!(run.state, RunState::Failed, "{:?}: {:?}", run.config.kind(), run.error);
         }
@@ -92,7 +91,7 @@ async fn a_training_that_was_killed_under_version_0_1_0_goes_on_from_its_checkpo
         (run.state == RunState::Done).then_some(run.run)
     })
     .await;
-    assert_eq!(service.report(report).await.unwrap().train.steps, 300);
+    assert_eq!(service.ask(OpenReport { run: report, page: 0 }).await.unwrap().report.train.steps, 300);
     let events = service.events(TRAINING, last, 10_000).unwrap();
     let steps: Vec<u32> = events
         .iter()

@@ -52,6 +52,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", about: "Unit and integration tests", run: steps::tests },
     Step { name: "page", about: "The page's build", run: steps::page },
     Step { name: "server", about: "The server's build", run: steps::server },
+    Step { name: "dist", about: "The archive: unpacked and served from an empty folder", run: steps::dist },
     Step { name: "end2end", about: "Playwright, in a real browser against the built server", run: steps::end2end },
     Step { name: "cuda", about: "Type check with the cuda backend (it cannot link everywhere)", run: steps::cuda },
 ];

@@ -4,7 +4,8 @@
 use anyhow::{Result, bail};
 
 use super::{Made, Outcome};
-use crate::{browser, build, command, page, workspace};
+use crate::build::Server;
+use crate::{browser, build, command, dist, page, workspace};
 
 pub fn fmt(_: &mut Made) -> Result<Outcome> {
     cargo(&["fmt", "--all", "--check"])
@@ -84,16 +85,25 @@ pub fn server(made: &mut Made) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-pub fn end2end(made: &mut Made) -> Result<Outcome> {
-    if made.server.is_none() {
-        // Asked for alone: what is built is brought up to date first.
-        page::build()?;
-        made.server = Some(build::server()?);
-    }
-    if let Some(server) = &made.server {
-        browser::playwright(server, &[], &[])?;
-    }
+pub fn dist(made: &mut Made) -> Result<Outcome> {
+    dist::try_out(&dist::archive(built(made)?)?)?;
     Ok(Outcome::Passed)
+}
+
+pub fn end2end(made: &mut Made) -> Result<Outcome> {
+    browser::playwright(built(made)?, &[], &[])?;
+    Ok(Outcome::Passed)
+}
+
+/// The server of an earlier step. If this step was asked for alone, what is built is brought up to date first.
+fn built(made: &mut Made) -> Result<&Server> {
+    match &mut made.server {
+        Some(server) => Ok(server),
+        none => {
+            page::build()?;
+            Ok(none.insert(build::server()?))
+        }
+    }
 }
 
 /// `DOCS_RS` keeps the backend's build script from fetching LLVM, which only linking needs.

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use app::backend::Backend;
 use server::http::{HttpOptions, Site};
 use server::service::Service;
 use server::settings::Settings;
@@ -39,7 +38,8 @@ impl Server {
         std::fs::create_dir_all(site.join("pkg")).unwrap();
         std::fs::write(site.join("pkg/backtranslate.js"), "export default 1;").unwrap();
         std::fs::write(site.join("favicon.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"/>").unwrap();
-        let mut options = HttpOptions::new("127.0.0.1:0".parse().unwrap(), data.path(), site);
+        let mut options = HttpOptions::new("127.0.0.1:0".parse().unwrap(), data.path());
+        options.site = Some(site);
         change(&mut options);
         let bound = Site::bind(Arc::clone(&service), &options).await.unwrap();
         let address = bound.address();
@@ -80,7 +80,7 @@ pub fn open(data: &Path, work: fake::Work) -> Arc<Service> {
 
 /// The quick start's cell of this kind.
 pub async fn cell(service: &Service, experiment: i64, kind: CellKind) -> Cell {
-    let notebook = service.notebook(experiment).await.unwrap();
+    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
     notebook.cells.into_iter().find(|cell| cell.config.kind() == kind).unwrap()
 }
 
@@ -101,13 +101,13 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 }
 
 pub async fn wait_for(service: &Service, run: i64, state: RunState) -> RunView {
-    eventually(state.as_str(), async || service.run_view(run).await.ok().filter(|view| view.state == state)).await
+    eventually(state.as_str(), async || service.ask(GetRun { run }).await.ok().filter(|view| view.state == state)).await
 }
 
 /// Every cell of the experiment has a finished run.
 pub async fn wait_until_done(service: &Service, experiment: i64) {
     eventually("all runs done", async || {
-        let notebook = service.notebook(experiment).await.unwrap();
+        let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
         let runs: Vec<RunView> = notebook.cells.into_iter().filter_map(|cell| cell.run).collect();
         assert!(
             runs.iter().all(|run| run.state != RunState::Failed),
@@ -121,7 +121,7 @@ pub async fn wait_until_done(service: &Service, experiment: i64) {
 
 /// A finished quick start: the run of its report.
 pub async fn finished_report(service: &Service) -> i64 {
-    service.run_all(1, String::new()).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     wait_until_done(service, 1).await;
     run_of(service, CellKind::Report).await.run
 }
