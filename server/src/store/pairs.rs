@@ -79,11 +79,7 @@ impl Unreadable {
 }
 
 /// The query gives row, pair and format.
-pub(super) fn rows(
-    connection: &Connection,
-    query: &str,
-    values: &[&dyn rusqlite::ToSql],
-) -> Result<Vec<StoredPair>> {
+pub(super) fn rows(connection: &Connection, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<StoredPair>> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query(values)?;
     let mut pairs = Vec::new();

@@ -43,7 +43,10 @@ fn refused(data: &Path) -> AppError {
 
 async fn run_again(service: &Service, kind: CellKind) -> i64 {
     let before = run_of(service, kind).await.run;
-    service.ask(RunCell { cell: cell(service, 1, kind).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
+    service
+        .ask(RunCell { cell: cell(service, 1, kind).await.id, retrain: false, key: IdempotencyKey::default() })
+        .await
+        .unwrap();
     let run = run_of(service, kind).await.run;
     assert_ne!(run, before);
     wait_for(service, run, RunState::Done).await;
@@ -163,20 +166,32 @@ async fn nothing_is_saved_into_a_data_folder_that_was_deleted() {
     let service = open(&folder, fake::obedient());
     service.ask(GetNotebook { experiment: 1 }).await.unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    let error = service.ask(CreateExperiment { name: "Lost".to_owned(), preset: Preset::QuickStart, key: IdempotencyKey::default() }).await.unwrap_err();
+    let error = service
+        .ask(CreateExperiment { name: "Lost".to_owned(), preset: Preset::QuickStart, key: IdempotencyKey::default() })
+        .await
+        .unwrap_err();
     assert_eq!(error.code, ErrorCode::Io);
     assert!(error.message.contains("moved or deleted"), "{}", error.message);
-    assert_eq!(service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(
+        service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap_err().code,
+        ErrorCode::Io
+    );
     // Another file of that name is not the one that was opened.
     drop(open(&folder, fake::obedient()));
-    assert_eq!(service.ask(RenameExperiment { experiment: 1, name: "Lost".to_owned() }).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(
+        service.ask(RenameExperiment { experiment: 1, name: "Lost".to_owned() }).await.unwrap_err().code,
+        ErrorCode::Io
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_shrinks_when_an_experiment_is_deleted() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
-    let experiment = service.ask(CreateExperiment { name: "Long".to_owned(), preset: Preset::Empty, key: IdempotencyKey::default() }).await.unwrap();
+    let experiment = service
+        .ask(CreateExperiment { name: "Long".to_owned(), preset: Preset::Empty, key: IdempotencyKey::default() })
+        .await
+        .unwrap();
     for position in 0..20 {
         let notebook = service.ask(AddCell { experiment, kind: CellKind::Note, position }).await.unwrap();
         let note = notebook.cells[position as usize].id;

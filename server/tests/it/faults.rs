@@ -87,7 +87,14 @@ async fn the_end_of_a_run_is_stored_without_a_command_once_writing_works() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
     let service = open(data.path(), fake::gated(CellKind::Data, &gate));
-    service.ask(RunCell { cell: cell(&service, 1, CellKind::Data).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
+    service
+        .ask(RunCell {
+            cell: cell(&service, 1, CellKind::Data).await.id,
+            retrain: false,
+            key: IdempotencyKey::default(),
+        })
+        .await
+        .unwrap();
     let run = run_of(&service, CellKind::Data).await.run;
     wait_for(&service, run, RunState::Running).await;
     refuse(data.path(), "INSERT ON events");
@@ -141,7 +148,10 @@ async fn a_server_starts_on_a_database_that_it_cannot_write_to_and_marks_what_wa
         let view = run_of(&service, CellKind::Train).await;
         assert_eq!((view.state, view.error.unwrap().code), (RunState::Interrupted, ErrorCode::Interrupted));
         assert_eq!(run_of(&service, CellKind::Report).await.state, RunState::Interrupted);
-        assert_eq!(service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Io);
+        assert_eq!(
+            service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code,
+            ErrorCode::Io
+        );
     }
     allow(data.path());
     let service = open(data.path(), fake::obedient());

@@ -14,14 +14,20 @@ async fn a_shared_report_outlives_its_cell_until_its_last_link_is_revoked() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
     let run = finished_report(&service).await;
-    let (first, second) = (service.ask(ShareReport { run }).await.unwrap(), service.ask(ShareReport { run }).await.unwrap());
+    let (first, second) =
+        (service.ask(ShareReport { run }).await.unwrap(), service.ask(ShareReport { run }).await.unwrap());
     let shared = service.ask(OpenSharedReport { token: token(&first), page: 1 }).await.unwrap().report;
 
     let notebook = service.ask(DeleteCell { cell: cell(&service, 1, CellKind::Report).await.id }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.config.kind() != CellKind::Report));
     let kept = KeptReport { run, title: shared.config.title.clone(), links: 2 };
     assert_eq!(notebook.kept_reports, [kept]);
-    assert!(service.ask(OpenExperiments {}).await.unwrap().experiments[0].cells.iter().all(|(kind, _)| *kind != CellKind::Report));
+    assert!(
+        service.ask(OpenExperiments {}).await.unwrap().experiments[0]
+            .cells
+            .iter()
+            .all(|(kind, _)| *kind != CellKind::Report)
+    );
     for link in [&first, &second] {
         assert_eq!(service.ask(OpenSharedReport { token: token(link), page: 1 }).await.unwrap().report, shared);
     }
@@ -72,6 +78,9 @@ async fn a_frozen_report_is_not_replaced_under_its_links_by_a_resume() {
     wait_for(&service, run, RunState::Failed).await;
     connection.execute_batch("DROP TRIGGER refuse").unwrap();
     let link = service.ask(ShareReport { run }).await.unwrap();
-    assert_eq!(service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!(
+        service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code,
+        ErrorCode::Conflict
+    );
     assert!(service.ask(OpenSharedReport { token: token(&link), page: 1 }).await.is_ok());
 }

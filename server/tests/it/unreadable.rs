@@ -120,7 +120,14 @@ async fn a_notebook_with_a_stored_loss_of_null_opens() {
     let service = open(data.path(), fake::obedient());
     assert_eq!(notebook(&service).await.len(), 5);
     assert_eq!(service.events(TRAIN, 0, 100).unwrap().len(), 5);
-    service.ask(RunCell { cell: cell(&service, 1, CellKind::Train).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
+    service
+        .ask(RunCell {
+            cell: cell(&service, 1, CellKind::Train).await.id,
+            retrain: false,
+            key: IdempotencyKey::default(),
+        })
+        .await
+        .unwrap();
     let run = run_of(&service, CellKind::Train).await.run;
     wait_for(&service, run, RunState::Done).await;
 }
@@ -134,7 +141,14 @@ async fn unreadable_pairs_are_shown_in_place_and_keep_a_report_from_being_frozen
     let page = service.ask(ListPairs { query: PairsQuery { run: GENERATE, ..Default::default() } }).await.unwrap();
     assert_eq!(page.pairs.iter().map(|pair| pair.index).collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
     assert!(page.pairs[2].response.contains("cannot be read"), "{}", page.pairs[2].response);
-    service.ask(RunCell { cell: cell(&service, 1, CellKind::Report).await.id, retrain: false, key: IdempotencyKey::default() }).await.unwrap();
+    service
+        .ask(RunCell {
+            cell: cell(&service, 1, CellKind::Report).await.id,
+            retrain: false,
+            key: IdempotencyKey::default(),
+        })
+        .await
+        .unwrap();
     let run = run_of(&service, CellKind::Report).await.run;
     let error = wait_for(&service, run, RunState::Failed).await.error.unwrap();
     assert_eq!(error.code, ErrorCode::Corrupt);
