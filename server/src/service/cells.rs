@@ -128,7 +128,7 @@ impl Core {
             row.version += u64::from(row.config != before);
             let settings: Vec<&str> = changes.iter().map(|(setting, _)| setting.as_str()).collect();
             self.store.save_cell(&row, save.client.as_str(), save.number, &settings)?;
-            self.jobs.notify(row.experiment);
+            self.jobs.notify_changed(row.experiment);
         }
         Ok(SavedCell { version: row.version, stale: self.stale(row.experiment)? })
     }

@@ -137,7 +137,7 @@ async fn a_server_starts_on_a_database_that_it_cannot_write_to_and_marks_what_wa
         Ok(fake::finish(context, emit))
     });
     let killed = open(data.path(), work);
-    killed.run_all(1, String::new()).await.unwrap();
+    killed.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&killed, CellKind::Train).await.run;
     wait_for(&killed, run, RunState::Running).await;
     drop(killed);
@@ -174,12 +174,15 @@ async fn a_plan_is_queued_whole_or_not_at_all() {
 
     // The training would go on, and a new generation follow it.
     refuse(data.path(), "INSERT ON runs");
-    assert_eq!(service.ask(RunAll { experiment: 1, key: "k".to_owned() }).await.unwrap_err().code, ErrorCode::Io);
+    assert_eq!(
+        service.ask(RunAll { experiment: 1, key: "k".to_owned().try_into().unwrap() }).await.unwrap_err().code,
+        ErrorCode::Io
+    );
     assert_eq!(run_of(&service, CellKind::Train).await.state, RunState::Stopped);
     assert_eq!(stored_state(data.path(), run), "stopped");
     allow(data.path());
     gate.open();
-    service.ask(RunAll { experiment: 1, key: "k".to_owned() }).await.unwrap();
+    service.ask(RunAll { experiment: 1, key: "k".to_owned().try_into().unwrap() }).await.unwrap();
     wait_until_done(&service, 1).await;
     assert_eq!(run_of(&service, CellKind::Train).await.run, run);
 }
@@ -201,10 +204,8 @@ async fn a_number_that_is_not_finite_fails_its_run_and_nothing_else() {
         assert_eq!(error.code, ErrorCode::NonFinite);
         assert!(error.message.contains("evaluation after step 0"), "{}", error.message);
         let train = cell(&service, 1, CellKind::Train).await;
-        service
-            .save_cell(train.id, CellConfig::Train(TrainConfig { rank: 3, ..TrainConfig::default() }))
-            .await
-            .unwrap();
+        let changes = vec![("rank".to_owned(), "3".to_owned())];
+        service.ask(SaveCell { cell: train.id, changes, client: IdempotencyKey::default(), number: 1 }).await.unwrap();
         service.shutdown();
         drop(service);
         let service = open(data.path(), fake::obedient());
