@@ -5,7 +5,7 @@ import { connected, expect, hydrated, test } from "./test.ts";
 
 test("a run that is stopped and saved goes on from where it was", async ({ list, server }) => {
   const api = new Api(list.request, server.origin);
-  const experiment = await api.quickStart("Stopped", { train: { epochs: 1000, max_steps: 200, checkpoint_every: null } });
+  const experiment = await api.quickStart("Stopped", { train: { epochs: 1000, max_steps: 200, save_steps: null } });
   await list.goto(`${server.origin}/experiments/${experiment.id}`);
   await connected(list);
   const train = list.locator('[data-cell="train"]');

@@ -20,9 +20,9 @@ test("from an empty data folder to a shared report, through a reload and a resta
     await connected(page);
     await expect(cell(page, "train")).toHaveAttribute("data-state", "fresh");
     await choose(cell(page, "model"), "Base model", /tiny/i);
-    await set(cell(page, "train"), { Epochs: "1000", "Most steps": "400", "Checkpoint every": "25" });
+    await set(cell(page, "train"), { Epochs: "1000", "Max steps": "400", "Save steps": "25" });
     // All together and long, so that each is at work for seconds: the tiny model writes a row alone between two frames.
-    await set(cell(page, "generate"), { "Most rows": "24", "Most new tokens": "1024", "Batch size": "24" });
+    await set(cell(page, "generate"), { "Max rows": "24", "Max new tokens": "1024", "Batch size": "24" });
   });
 
   const chart = cell(page, "train").locator('[data-chart="loss"]');
@@ -116,10 +116,11 @@ async function set(where: Locator, settings: Record<string, string>): Promise<vo
 
 /** Opens the cell's settings, and those within that are folded. */
 async function unfold(where: Locator): Promise<void> {
-  for (const name of [/^Settings/, /^More settings/]) {
-    const closed = where.locator("details:not([open])").filter({ has: where.page().locator(":scope > summary", { hasText: name }) });
-    if (await closed.count()) await closed.locator("> summary").click();
-  }
+  const page = where.page();
+  const settings = where.locator("details:not([open])").filter({ has: page.locator(":scope > summary", { hasText: /^Settings/ }) });
+  if (await settings.count()) await settings.locator("> summary").click();
+  const groups = where.locator("details.more:not([open])");
+  while (await groups.count()) await groups.first().locator("> summary").click();
 }
 
 /** Counts pairs in the making from here until the generation is over. */

@@ -46,7 +46,7 @@ test("scripts in names, notes, rows and pairs are shown and never run", async ({
   const rows = payloads.map((payload) => JSON.stringify({ instruction: payload + wordy, response: `${payload} As an answer.${wordy}` }));
   const file = await api.upload(`${payloads[4]}.jsonl`, rows.join("\n"));
   const experiment = await api.quickStart(payloads[0]!, {
-    data: { file, validation_fraction: 0.2 },
+    data: { file, validation_split: 0.2 },
     generate: { file, limit: payloads.length, max_new_tokens: 6 },
     note: { text: all },
     report: { title: payloads[1], summary: all, data_notice: all },

@@ -2,51 +2,14 @@
 
 use leptos::prelude::*;
 
-use super::files::file_field;
-use super::form::{Choices, Form, Input, from_spelling, number, optional, put, show, spelling};
 use crate::components::chart::histogram;
 use crate::components::facts::{counts, fact, facts, hash, noted};
 use crate::components::format::{counted, whole};
 use spec::{DataConfig, DataOutput, MalformedRow, PairText};
 
-const FORMATS: Choices = &[
-    ("auto", "tell from the file"),
-    ("oasst_messages", "OASST1, one message per line"),
-    ("oasst_trees", "OASST1, one tree per line"),
-    ("lima", "LIMA"),
-    ("pairs", "pairs (instruction, response)"),
-    ("alpaca", "Alpaca"),
-];
-const TURNS: Choices = &[("first", "first exchange only"), ("any", "any exchange")];
-
-pub fn form(form: Form<DataConfig>) -> AnyView {
-    view! {
-        {file_field(form, "Conversations or pairs as JSONL or JSON, also packed as .gz.", |c| c.file.clone(), |c, file| c.file = file)}
-        {form.field(("Format", "format", "How the file is laid out."), Input::Choice(FORMATS),
-            |c| spelling(&c.format), |c, text| put(&mut c.format, from_spelling(text)))}
-        {form.field(("Language", "language", "Code that both sides must have, such as en. Empty: any. Rows without a language pass."), Input::Line,
-            |c| c.language.clone(), |c, text| { c.language = text.trim().to_owned(); Ok(()) })}
-        {form.field(("Turns", "turns", "The paper takes only a conversation's first exchange."), Input::Choice(TURNS),
-            |c| spelling(&c.turns), |c, text| put(&mut c.turns, from_spelling(text)))}
-        {form.field(("Best reply only", "best_reply_only", "Keep the reply that people ranked first. Rows without a rank pass."), Input::Toggle,
-            |c| c.best_reply_only.to_string(), |c, text| { c.best_reply_only = text == "true"; Ok(()) })}
-        {form.field(("Quality above", "quality_above", "Both sides' quality label, 0 to 1. Empty: no check. Rows without labels pass."), Input::Number,
-            |c| show(&c.quality_above), |c, text| put(&mut c.quality_above, optional(text, 0.0..=1.0)))}
-        {form.field(("Words above", "words_above", "Both sides must have more words than this."), Input::Number,
-            |c| c.words_above.to_string(), |c, text| put(&mut c.words_above, number(text, 0..=10_000)))}
-        {form.field(("Most pairs", "limit", "Keep the best so many by quality. Empty: all."), Input::Number,
-            |c| show(&c.limit), |c, text| put(&mut c.limit, optional(text, 1..=10_000_000)))}
-        {form.field(("Held out for validation", "validation_fraction", "Share of conversations, 0 to 0.9; whole trees, so that no conversation is on both sides."), Input::Number,
-            |c| c.validation_fraction.to_string(), |c, text| put(&mut c.validation_fraction, number(text, 0.0..=0.9)))}
-        {form.field(("Seed of the split", "split_seed", "The same seed splits the same way."), Input::Number,
-            |c| c.split_seed.to_string(), |c, text| put(&mut c.split_seed, number(text, 0..=u64::MAX)))}
-    }
-    .into_any()
-}
-
 pub fn brief(config: &DataConfig) -> String {
     let most = config.limit.map(|limit| format!(", at most {}", counted(u64::from(limit), "pair"))).unwrap_or_default();
-    format!("{}{most}, {} % held out", config.file, config.validation_fraction * 100.0)
+    format!("{}{most}, {} % held out", config.file, config.validation_split * 100.0)
 }
 
 pub fn output(output: DataOutput) -> AnyView {

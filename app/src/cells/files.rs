@@ -5,7 +5,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{File, HtmlInputElement, ProgressEvent, XmlHttpRequest};
 
-use super::form::{Form, Part};
+use super::form::Field;
 use crate::components::error::error_box;
 use crate::components::format::bytes;
 use spec::{AppError, DataFile};
@@ -20,19 +20,13 @@ enum Upload {
 }
 
 /// A choice among the files, and an upload beside it. An upload becomes the choice.
-pub fn file_field<T: Part>(
-    form: Form<T>,
-    help: &'static str,
-    get: fn(&T) -> String,
-    set: fn(&mut T, String),
-) -> AnyView {
-    let id = format!("cell-{}-file", form.cell.id);
+pub fn file_field(field: Field) -> AnyView {
+    let (id, book, value) = (field.id(), field.book, field.value());
     let (help_id, upload_id) = (format!("{id}-help"), format!("{id}-upload"));
-    let value = form.value(get);
     let upload = RwSignal::new(Upload::Idle);
     let options = move || {
         let chosen = value.get();
-        let mut files = form.book.files.get();
+        let mut files = book.files.get();
         if files.iter().all(|file| file.id != chosen) {
             files.push(DataFile {
                 id: chosen.clone(),
@@ -53,12 +47,12 @@ pub fn file_field<T: Part>(
     };
     let done = Callback::new(move |file: DataFile| {
         upload.set(Upload::Done(file.name.clone()));
-        form.book.files.update(|files| {
+        book.files.update(|files| {
             files.retain(|known| known.id != file.id);
             files.push(file.clone());
         });
-        form.edit(|part| set(part, file.id));
-        form.book.refetch_files();
+        field.write(&file.id);
+        book.refetch_files();
     });
     let choose = move |event: leptos::ev::Event| {
         let input = event_target::<HtmlInputElement>(&event);
@@ -74,19 +68,19 @@ pub fn file_field<T: Part>(
             <p role="status">{format!("Sending {name}: {percent} %")} <progress max="100" value=percent></progress></p>
         }
         .into_any(),
-        Upload::Done(name) => view! { <p role="status">{format!("{name} is here and chosen.")}</p> }.into_any(),
+        Upload::Done(name) => view! { <p role="status">{format!("{name}: uploaded and selected.")}</p> }.into_any(),
         Upload::Failed(error) => error_box(error).into_any(),
     };
     view! {
         <div class="field wide">
-            <label for=id.clone()>"File"</label>
+            <label for=id.clone()>{field.setting.label}</label>
             <div class="file">
-                <select id=id name="file" aria-describedby=help_id.clone()
-                    on:change=move |event| form.edit(|part| set(part, event_target_value(&event)))>{options}</select>
+                <select id=id name=field.setting.key aria-describedby=help_id
+                    on:change=move |event| { field.write(&event_target_value(&event)); }>{options}</select>
                 <label class="button" for=upload_id.clone()>"Upload a file…"</label>
                 <input id=upload_id class="hidden" type="file" accept=".jsonl,.json,.gz,.ndjson" on:change=choose/>
             </div>
-            <small id=help_id>{help}</small>
+            {field.help()}
             {status}
         </div>
     }

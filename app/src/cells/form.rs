@@ -1,218 +1,238 @@
-//! Fields of a cell's form. A field is a line of a table: label, help, how to read it from the configuration and how to
-//! write it there. What does not parse stays in the field with its error and is not saved.
-
-use std::fmt::Display;
-use std::marker::PhantomData;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
+//! A cell's form, made from its table of settings. A value that is refused stays in its field with the reason, and is not saved.
 
 use leptos::prelude::*;
 
+use super::files::file_field;
+use super::model::model_field;
 use crate::book::{Book, CellState};
-use spec::*;
+use spec::{Choice, Group, Kind, Setting};
 
-/// A configuration as a part of any cell's.
-pub trait Part: Sized + 'static {
-    fn of(config: &CellConfig) -> Option<&Self>;
-    fn of_mut(config: &mut CellConfig) -> Option<&mut Self>;
-}
-
-macro_rules! part {
-    ($($variant:ident $name:ident),*) => {
-        $(impl Part for $name {
-            fn of(config: &CellConfig) -> Option<&Self> {
-                if let CellConfig::$variant(part) = config { Some(part) } else { None }
-            }
-            fn of_mut(config: &mut CellConfig) -> Option<&mut Self> {
-                if let CellConfig::$variant(part) = config { Some(part) } else { None }
-            }
-        })*
+/// All settings of a cell: the primary ones, then one closed block for each other group.
+pub fn form(book: Book, cell: CellState) -> AnyView {
+    let settings = cell.kind.settings();
+    let fields = move |group: Group| {
+        let of_group = settings.iter().filter(|setting| setting.group == group);
+        of_group.map(|setting| Field { book, cell, setting }.control()).collect_view()
     };
+    let mut groups: Vec<Group> = Vec::new();
+    for setting in settings {
+        if setting.group != Group::Primary && !groups.contains(&setting.group) {
+            groups.push(setting.group);
+        }
+    }
+    let more = groups.into_iter().map(|group| {
+        view! {
+            <details class="more wide">
+                <summary>{group.label()}</summary>
+                <div class="fields">{fields(group)}</div>
+            </details>
+        }
+    });
+    view! { {fields(Group::Primary)} {more.collect_view()} }.into_any()
 }
-part!(Data DataConfig, Model ModelConfig, Train TrainConfig, Generate GenerateConfig, Report ReportConfig, Note NoteConfig);
 
-/// Value and label of a choice.
-pub type Choices = &'static [(&'static str, &'static str)];
-
+/// One setting of one cell.
 #[derive(Clone, Copy)]
-pub enum Input {
-    Line,
-    Long,
-    Number,
-    Toggle,
-    Choice(Choices),
-}
-
-/// Label, name of the field in the configuration, help.
-pub type Label = (&'static str, &'static str, &'static str);
-
-pub struct Form<T> {
+pub struct Field {
     pub book: Book,
     pub cell: CellState,
-    part: PhantomData<fn() -> T>,
+    pub setting: &'static Setting,
 }
 
-impl<T> Clone for Form<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Form<T> {}
-
-pub type Problem = Result<(), String>;
-
-/// Writes what was parsed.
-pub fn put<V>(slot: &mut V, value: Result<V, String>) -> Problem {
-    *slot = value?;
-    Ok(())
-}
-
-impl<T: Part> Form<T> {
-    pub fn new(book: Book, cell: CellState) -> Self {
-        Self { book, cell, part: PhantomData }
+impl Field {
+    /// None: a cell of this kind has no such setting.
+    pub fn of(book: Book, cell: CellState, key: &str) -> Option<Self> {
+        cell.kind.settings().iter().find(|setting| setting.key == key).map(|setting| Self { book, cell, setting })
     }
 
-    pub fn value<V: PartialEq + Default + Send + Sync + 'static>(self, get: fn(&T) -> V) -> Memo<V> {
-        Memo::new(move |_| self.cell.config.with(|config| T::of(config).map(get).unwrap_or_default()))
+    pub fn id(self) -> String {
+        format!("cell-{}-{}", self.cell.id, self.setting.key)
     }
 
-    pub fn edit(self, change: impl FnOnce(&mut T)) {
-        self.book.edit(self.cell, |config| {
-            if let Some(part) = T::of_mut(config) {
-                change(part);
-            }
-        });
+    pub fn value(self) -> Memo<String> {
+        Memo::new(move |_| self.cell.config.with(|config| config.get(self.setting.key)).unwrap_or_default())
     }
 
-    pub fn field(self, label: Label, input: Input, get: fn(&T) -> String, set: fn(&mut T, &str) -> Problem) -> AnyView {
-        let value = self.value(get);
-        let write = Callback::new(move |text: String| -> Problem {
-            let mut answer = Ok(());
-            // Tried on a copy, so that what does not parse is no edit.
-            let mut config = self.cell.config.get_untracked();
-            if let Some(part) = T::of_mut(&mut config) {
-                answer = set(part, &text);
-            }
-            if answer.is_ok() && self.cell.config.with_untracked(|known| *known != config) {
-                self.book.edit(self.cell, |known| *known = config);
-            }
-            answer
-        });
-        control(format!("cell-{}-{}", self.cell.id, label.1), label, input, value.into(), write)
-    }
-}
-
-fn control(id: String, label: Label, input: Input, value: Signal<String>, write: Callback<String, Problem>) -> AnyView {
-    let (title, name, help) = label;
-    // What is being typed, until the field is left; then the configuration's own spelling shows again.
-    let draft = RwSignal::new(None::<String>);
-    let problem = RwSignal::new(None::<String>);
-    let shown = move || draft.get().unwrap_or_else(|| value.get());
-    let type_in = move |text: String| {
-        problem.set(write.run(text.clone()).err());
-        draft.set(Some(text));
-    };
-    let leave = move |_| {
-        if problem.with_untracked(Option::is_none) {
-            draft.set(None);
+    /// Puts the text into the configuration; the answer is the reason why it was refused.
+    pub fn write(self, text: &str) -> Option<String> {
+        // Tried on a copy, so that a refused value is no edit.
+        let mut config = self.cell.config.get_untracked();
+        if config.set(self.setting.key, text).is_err() {
+            return Some(format!("This must be {}.", self.setting.limit()));
         }
-    };
-    let help_id = format!("{id}-help");
-    let invalid = move || problem.with(Option::is_some).then_some("true");
-    let element = match input {
-        Input::Line | Input::Number => view! {
-            <input id=id.clone() name=name type="text" autocomplete="off" value=value.get_untracked() prop:value=shown
-                inputmode=matches!(input, Input::Number).then_some("decimal") class:number=matches!(input, Input::Number)
-                aria-describedby=help_id.clone() aria-invalid=invalid
-                on:input=move |event| type_in(event_target_value(&event)) on:blur=leave/>
+        if self.cell.config.with_untracked(|known| *known != config) {
+            self.book.edit(self.cell, |known| *known = config);
         }
-        .into_any(),
-        Input::Long => view! {
-            <textarea id=id.clone() name=name rows="4" prop:value=shown aria-describedby=help_id.clone() aria-invalid=invalid
-                on:input=move |event| type_in(event_target_value(&event)) on:blur=leave></textarea>
+        None
+    }
+
+    fn control(self) -> AnyView {
+        match self.setting.rule.kind {
+            Kind::File => file_field(self),
+            Kind::Model => model_field(self),
+            Kind::Set(choices) => self.set(choices),
+            Kind::Whole { .. }
+            | Kind::Number { .. }
+            | Kind::Toggle
+            | Kind::Choice(_)
+            | Kind::Line { .. }
+            | Kind::Text { .. } => self.single(),
         }
-        .into_any(),
-        Input::Toggle => view! {
-            <input id=id.clone() name=name type="checkbox" checked=value.get_untracked() == "true"
-                prop:checked=move || value.get() == "true" aria-describedby=help_id.clone()
-                on:change=move |event| problem.set(write.run(event_target_checked(&event).to_string()).err())/>
-        }
-        .into_any(),
-        Input::Choice(choices) => {
-            let options = choices
-                .iter()
-                .map(|(option, text)| {
-                    view! {
-                        <option value=*option selected=value.get_untracked() == *option prop:selected=move || value.get() == *option>{*text}</option>
-                    }
-                })
-                .collect_view();
-            view! {
-                <select id=id.clone() name=name aria-describedby=help_id.clone()
-                    on:change=move |event| problem.set(write.run(event_target_value(&event)).err())>{options}</select>
-            }
+    }
+
+    /// The help text, and the key that the setting has in an experiment file.
+    pub fn help(self) -> AnyView {
+        view! { <small id=format!("{}-help", self.id())>{self.setting.help} " " <code>{self.setting.key}</code></small> }
             .into_any()
+    }
+
+    fn single(self) -> AnyView {
+        let (id, name, value) = (self.id(), self.setting.key, self.value());
+        // What is being typed, until the field is left; then the configuration's own spelling shows again.
+        let draft = RwSignal::new(None::<String>);
+        let problem = RwSignal::new(None::<String>);
+        let shown = move || draft.get().unwrap_or_else(|| value.get());
+        let type_in = move |text: String| {
+            problem.set(self.write(&text));
+            draft.set(Some(text));
+        };
+        let leave = move |_| {
+            if problem.with_untracked(Option::is_none) {
+                draft.set(None);
+            }
+        };
+        let help_id = format!("{id}-help");
+        let invalid = move || problem.with(Option::is_some).then_some("true");
+        let kind = self.setting.rule.kind;
+        let element = match kind {
+            Kind::Text { .. } => view! {
+                <textarea id=id.clone() name=name rows="4" prop:value=shown aria-describedby=help_id aria-invalid=invalid
+                    on:input=move |event| type_in(event_target_value(&event)) on:blur=leave></textarea>
+            }
+            .into_any(),
+            Kind::Toggle => view! {
+                <input id=id.clone() name=name type="checkbox" checked=value.get_untracked() == "true"
+                    prop:checked=move || value.get() == "true" aria-describedby=help_id
+                    on:change=move |event| problem.set(self.write(&event_target_checked(&event).to_string()))/>
+            }
+            .into_any(),
+            Kind::Choice(choices) => {
+                let options = choices
+                    .iter()
+                    .map(|Choice { value: option, label }| {
+                        view! {
+                            <option value=*option selected=value.get_untracked() == *option prop:selected=move || value.get() == *option>{*label}</option>
+                        }
+                    })
+                    .collect_view();
+                view! {
+                    <select id=id.clone() name=name aria-describedby=help_id
+                        on:change=move |event| problem.set(self.write(&event_target_value(&event)))>{options}</select>
+                }
+                .into_any()
+            }
+            _ => {
+                let numeric = matches!(kind, Kind::Whole { .. } | Kind::Number { .. });
+                view! {
+                    <input id=id.clone() name=name type="text" autocomplete="off" value=value.get_untracked() prop:value=shown
+                        inputmode=numeric.then_some("decimal") class:number=numeric aria-describedby=help_id aria-invalid=invalid
+                        on:input=move |event| type_in(event_target_value(&event)) on:blur=leave/>
+                }
+                .into_any()
+            }
+        };
+        view! {
+            <div class="field" class:wide=matches!(kind, Kind::Text { .. }) class:toggle=matches!(kind, Kind::Toggle)>
+                <label for=id>{self.setting.label}</label>
+                {element}
+                {self.help()}
+                {move || problem.get().map(|text| view! { <p class="problem" role="alert">{text}</p> })}
+            </div>
         }
-    };
-    let wide = matches!(input, Input::Long);
-    let toggle = matches!(input, Input::Toggle);
-    view! {
-        <div class="field" class:wide=wide class:toggle=toggle>
-            <label for=id>{title}</label>
-            {element}
-            <small id=help_id>{help}</small>
-            {move || problem.get().map(|text| view! { <p class="problem" role="alert">{text}</p> })}
-        </div>
+        .into_any()
     }
-    .into_any()
-}
 
-/// A number within limits.
-pub fn number<N: FromStr + PartialOrd + Display>(text: &str, limits: RangeInclusive<N>) -> Result<N, String> {
-    match text.trim().parse::<N>() {
-        Ok(value) if limits.contains(&value) => Ok(value),
-        _ => Err(format!("“{}” is not a number from {} to {}.", text.trim(), limits.start(), limits.end())),
+    fn set(self, choices: &'static [Choice]) -> AnyView {
+        let value = self.value();
+        let problem = RwSignal::new(None::<String>);
+        let chosen = move |choice: &str| value.get().split(", ").any(|one| one == choice);
+        let boxes = choices
+            .iter()
+            .map(|choice| {
+                let toggle = move |event| {
+                    let on = event_target_checked(&event);
+                    let all = choices.iter().filter(|other| if other.value == choice.value { on } else { chosen(other.value) });
+                    let refused = self.write(&all.map(|other| other.value).collect::<Vec<_>>().join(","));
+                    if refused.is_some() {
+                        // The configuration keeps the last one; so does the box.
+                        event_target::<web_sys::HtmlInputElement>(&event).set_checked(!on);
+                    }
+                    problem.set(refused);
+                };
+                view! {
+                    <label class="toggle">
+                        <input type="checkbox" checked=chosen(choice.value) prop:checked=move || chosen(choice.value) on:change=toggle/>
+                        " " <code>{choice.label}</code>
+                    </label>
+                }
+            })
+            .collect_view();
+        view! {
+            <fieldset class="field wide">
+                <legend>{self.setting.label}</legend>
+                <div class="boxes">{boxes}</div>
+                {self.help()}
+                {move || problem.get().map(|text| view! { <p class="problem" role="alert">{text}</p> })}
+            </fieldset>
+        }
+        .into_any()
     }
 }
 
-/// The same, where nothing is a value too.
-pub fn optional<N: FromStr + PartialOrd + Display>(text: &str, limits: RangeInclusive<N>) -> Result<Option<N>, String> {
-    if text.trim().is_empty() { Ok(None) } else { number(text, limits).map(Some) }
-}
-
-pub fn show<N: Display>(value: &Option<N>) -> String {
-    value.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-/// The spelling of an enumeration's value on the wire.
-pub fn spelling(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(text)) => text,
-        _ => String::new(),
-    }
-}
-
-pub fn from_spelling<E: serde::de::DeserializeOwned>(text: &str) -> Result<E, String> {
-    serde_json::from_value(serde_json::Value::String(text.to_owned()))
-        .map_err(|_| format!("“{text}” is not a choice here."))
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
+    use crate::api::NotebookPage;
+    use spec::{Cell, CellConfig, CellKind, Notebook, SystemInfo};
 
-    #[test]
-    fn numbers_out_of_their_limits_are_refused_with_the_limits() {
-        assert_eq!(number::<u32>(" 16 ", 1..=256), Ok(16));
-        assert_eq!(number::<u32>("-1", 1..=256), Err("“-1” is not a number from 1 to 256.".to_owned()));
-        assert!(number::<f64>("NaN", 0.0..=1.0).is_err());
-        assert_eq!(optional::<u32>("", 1..=9), Ok(None));
+    fn with_cell(kind: CellKind, look: impl FnOnce(Book, CellState)) {
+        let cell =
+            Cell { id: 1, config: CellConfig::default_of(kind), run: None, stale: Vec::new(), missing_input: None };
+        let system = SystemInfo {
+            version: String::new(),
+            device: String::new(),
+            device_description: String::new(),
+            memory_bytes: 0,
+            queued: 0,
+            queue_limit: 1,
+        };
+        let notebook = Notebook { id: 1, name: String::new(), cells: vec![cell] };
+        Owner::new().with(|| {
+            let book = Book::new(NotebookPage { notebook, models: Vec::new(), files: Vec::new(), system });
+            look(book, book.cells.get_untracked()[0]);
+        });
     }
 
     #[test]
-    fn choices_are_spelled_as_on_the_wire() {
-        assert_eq!(spelling(&Truncation::Response), "response");
-        assert_eq!(from_spelling::<Turns>("any"), Ok(Turns::Any));
-        assert!(from_spelling::<Turns>("none").is_err());
+    fn a_form_has_a_labelled_field_for_every_setting() {
+        for kind in CellKind::ALL {
+            with_cell(kind, |book, cell| {
+                let html = form(book, cell).to_html();
+                for setting in kind.settings() {
+                    assert!(html.contains(&format!("id=\"cell-1-{}", setting.key)), "{}: {html}", setting.key);
+                    assert!(html.contains(setting.label), "{}", setting.label);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_the_limit_and_is_no_edit() {
+        with_cell(CellKind::Train, |book, cell| {
+            let field = Field::of(book, cell, "rank").unwrap();
+            assert_eq!(field.write("0").as_deref(), Some("This must be a whole number from 1 to 1024."));
+            assert_eq!(cell.edits.get_untracked(), 0);
+            assert_eq!(field.value().get_untracked(), "16");
+        });
     }
 }

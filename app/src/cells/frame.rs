@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos::web_sys::Element;
 
-use super::form::Form;
+use super::form::form;
 use super::progress::{progress, timer};
 use super::stop::StopDialog;
 use super::{data, generate, model, note, report, train};
@@ -22,7 +22,7 @@ pub fn CellView(book: Book, cell: CellState, #[prop(into)] position: Signal<usiz
     let heading = format!("cell-{}-heading", cell.id);
     let labelled = heading.clone();
     let is_note = kind == CellKind::Note;
-    let body = if is_note { note::body(Form::new(book, cell)) } else { ordinary(book, cell) };
+    let body = if is_note { note::body(book, cell) } else { ordinary(book, cell) };
     view! {
         <section class="cell" data-cell=kind.as_str() data-cell-id=cell.id tabindex="-1" aria-labelledby=labelled
             data-state=move || state_name(state.get())
@@ -194,21 +194,13 @@ fn settings(book: Book, cell: CellState) -> AnyView {
             CellConfig::Note(_) => String::new(),
         })
     };
-    let form = match cell.kind {
-        CellKind::Data => data::form(Form::new(book, cell)),
-        CellKind::Model => model::form(Form::new(book, cell)),
-        CellKind::Train => train::form(Form::new(book, cell)),
-        CellKind::Generate => generate::form(Form::new(book, cell)),
-        CellKind::Report => report::form(Form::new(book, cell)),
-        CellKind::Note => ().into_any(),
-    };
     let saving = move || if cell.edits.get() == cell.saved.get() { "" } else { "not saved yet" };
     view! {
         <details class="config" open=move || open.get()
             on:toggle=move |event| open.set(event_target::<Element>(&event).has_attribute("open"))>
             <summary>"Settings " <span class="brief">{brief}</span> <span class="saving">{saving}</span></summary>
             <p class="purpose">{kind_purpose(cell.kind)}</p>
-            <div class="fields">{form}</div>
+            <div class="fields">{form(book, cell)}</div>
         </details>
     }
     .into_any()
@@ -257,8 +249,8 @@ fn used_settings(cell: CellState) -> AnyView {
         used.get().map(|config| {
             view! {
                 <details class="used">
-                    <summary>"Settings of this run"</summary>
-                    {settings_table("As this run had them", &config)}
+                    <summary>"Run configuration"</summary>
+                    {settings_table("Run configuration", config.values())}
                 </details>
             }
         })
@@ -310,7 +302,7 @@ mod tests {
     fn hostile_texts_leave_no_field_and_no_attribute() {
         let mut train = TrainConfig::default();
         train.template.prompt = HOSTILE.to_owned();
-        train.template.end = format!("\"{HOSTILE}");
+        train.template.end = spec::EndMarker::Text(format!("\"{HOSTILE}"));
         let report =
             ReportConfig { title: HOSTILE.to_owned(), summary: HOSTILE.to_owned(), data_notice: HOSTILE.to_owned() };
         let mut stale = cell(3, CellConfig::Report(report));
@@ -336,6 +328,6 @@ mod tests {
         train.stale = vec![reason];
         let html = render(vec![train]);
         assert!(html.contains("data-state=\"interrupted\"") && html.contains(">Resume</button>"), "{html}");
-        assert!(html.contains("data-stale") && html.contains("Settings of this run"), "{html}");
+        assert!(html.contains("data-stale") && html.contains("Run configuration"), "{html}");
     }
 }

@@ -3,21 +3,17 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
-use super::files::file_field;
-use super::form::{Choices, Form, Input, from_spelling, number, optional, put, show, spelling};
 use crate::api;
 use crate::book::CellState;
 use crate::components::error::error_slot;
 use crate::components::facts::{fact, facts, noted};
-use crate::components::format::{counted, figure, seconds, whole, words};
+use crate::components::format::{counted, figure, seconds, whole};
 use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
-use spec::{AppError, CellOutput, GenerateConfig, ListPairs, PairSort, PairsPage, PairsQuery};
+use spec::{AppError, CellOutput, GenerateConfig, ListPairs, PairSort, PairsPage, PairsQuery, Tag};
 
 /// Rows of the table.
 const PAGE: u32 = 50;
-const WEIGHTS: Choices = &[("f32", "as they are (f32)"), ("int8", "eight bits")];
-const TAGS: [&str; 7] = ["template_leak", "echo", "copied", "not_an_instruction", "empty", "no_end", "loop"];
 const SORTS: [(&str, PairSort, &str); 5] = [
     ("index", PairSort::Index, "row"),
     ("rouge_descending", PairSort::RougeDescending, "ROUGE-L, best first"),
@@ -25,31 +21,6 @@ const SORTS: [(&str, PairSort, &str); 5] = [
     ("copied_descending", PairSort::CopiedDescending, "most copied first"),
     ("length_descending", PairSort::LengthDescending, "longest first"),
 ];
-
-pub fn form(form: Form<GenerateConfig>) -> AnyView {
-    view! {
-        {file_field(form, "Responses to write instructions for: LIMA, pairs or Alpaca, as JSONL or JSON.", |c| c.file.clone(), |c, file| c.file = file)}
-        {form.field(("Most rows", "limit", "Only the first so many responses. Empty: all."), Input::Number,
-            |c| show(&c.limit), |c, text| put(&mut c.limit, optional(text, 1..=10_000_000)))}
-        {form.field(("Temperature", "temperature", "0 always takes the likeliest token; higher is more varied."), Input::Number,
-            |c| c.temperature.to_string(), |c, text| put(&mut c.temperature, number(text, 0.0..=10.0)))}
-        {form.field(("Top-p", "top_p", "Draw from the likeliest tokens that hold this probability together."), Input::Number,
-            |c| c.top_p.to_string(), |c, text| put(&mut c.top_p, number(text, 0.0..=1.0)))}
-        {form.field(("Top-k", "top_k", "Draw from the likeliest so many tokens. 0: from all."), Input::Number,
-            |c| c.top_k.to_string(), |c, text| put(&mut c.top_k, number(text, 0..=1_000_000)))}
-        {form.field(("Repetition penalty", "repetition_penalty", "Above 1 makes tokens that were written already less likely."), Input::Number,
-            |c| c.repetition_penalty.to_string(), |c, text| put(&mut c.repetition_penalty, number(text, 0.1..=10.0)))}
-        {form.field(("Most new tokens", "max_new_tokens", "An instruction that has not ended by then is cut off and tagged."), Input::Number,
-            |c| c.max_new_tokens.to_string(), |c, text| put(&mut c.max_new_tokens, number(text, 1..=8192)))}
-        {form.field(("Batch size", "batch_size", "Pairs that are written at the same time."), Input::Number,
-            |c| c.batch_size.to_string(), |c, text| put(&mut c.batch_size, number(text, 1..=1024)))}
-        {form.field(("Seed", "seed", "Each row draws from its own stream of this seed."), Input::Number,
-            |c| c.seed.to_string(), |c, text| put(&mut c.seed, number(text, 0..=u64::MAX)))}
-        {form.field(("Weights", "weights", "Eight bits are faster on a CPU, about twice where it has instructions for them; the texts are others, and equally good."), Input::Choice(WEIGHTS),
-            |c| spelling(&c.weights), |c, text| put(&mut c.weights, from_spelling(text)))}
-    }
-    .into_any()
-}
 
 pub fn brief(config: &GenerateConfig) -> String {
     let rows = config.limit.map_or_else(|| "all rows".to_owned(), |limit| format!("first {limit} rows"));
@@ -167,8 +138,7 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
     };
     let tags = [("", "all"), ("none", "without a tag")]
         .into_iter()
-        .map(|(value, text)| (value, text.to_owned()))
-        .chain(TAGS.into_iter().map(|tag| (tag, words(tag))))
+        .chain(Tag::ALL.iter().map(|tag| (tag.as_str(), tag.label())))
         .map(|(value, text)| view! { <option value=value>{text}</option> })
         .collect_view();
     let sorts = SORTS.into_iter().map(|(value, _, text)| view! { <option value=value>{text}</option> }).collect_view();

@@ -2,18 +2,18 @@
 
 use leptos::prelude::*;
 
-use super::form::Form;
+use super::form::Field;
 use crate::components::facts::{fact, facts, hash, noted};
 use crate::components::format::{bytes, whole};
 use spec::{ModelChoice, ModelConfig, ModelOutput};
 
-pub fn form(form: Form<ModelConfig>) -> AnyView {
-    let id = format!("cell-{}-model", form.cell.id);
+/// A choice among the models that the server knows.
+pub fn model_field(field: Field) -> AnyView {
+    let (id, book, value) = (field.id(), field.book, field.value());
     let help_id = format!("{id}-help");
-    let value = form.value(|config| config.model.clone());
     let options = move || {
         let chosen = value.get();
-        let mut models = form.book.models.get();
+        let mut models = book.models.get();
         if models.iter().all(|model| model.id != chosen) {
             models.push(ModelChoice { id: chosen.clone(), name: chosen.clone(), present: false, size_bytes: 0 });
         }
@@ -29,10 +29,10 @@ pub fn form(form: Form<ModelConfig>) -> AnyView {
     };
     view! {
         <div class="field wide">
-            <label for=id.clone()>"Base model"</label>
-            <select id=id name="model" aria-describedby=help_id.clone()
-                on:change=move |event| form.edit(|config| config.model = event_target_value(&event))>{options}</select>
-            <small id=help_id>"A model of the Llama architecture. Its weights are never changed: training makes an adapter beside it."</small>
+            <label for=id.clone()>{field.setting.label}</label>
+            <select id=id name=field.setting.key aria-describedby=help_id
+                on:change=move |event| { field.write(&event_target_value(&event)); }>{options}</select>
+            {field.help()}
         </div>
     }
     .into_any()

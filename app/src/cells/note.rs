@@ -3,13 +3,15 @@
 use leptos::html;
 use leptos::prelude::*;
 
-use super::form::Form;
-use spec::NoteConfig;
+use super::form::Field;
+use crate::book::{Book, CellState};
 
 /// Shows the text; editing puts a field in its place.
-pub fn body(form: Form<NoteConfig>) -> AnyView {
+pub fn body(book: Book, cell: CellState) -> AnyView {
+    let Some(field) = Field::of(book, cell, "text") else { return ().into_any() };
     let editing = RwSignal::new(false);
-    let text = form.value(|config| config.text.clone());
+    let problem = RwSignal::new(None::<String>);
+    let text = field.value();
     let area = NodeRef::<html::Textarea>::new();
     Effect::new(move || {
         if let (true, Some(area)) = (editing.get(), area.get()) {
@@ -20,7 +22,8 @@ pub fn body(form: Form<NoteConfig>) -> AnyView {
         if editing.get() {
             view! {
                 <textarea node_ref=area class="note-text" rows="8" aria-label="Text of the note" prop:value=move || text.get()
-                    on:input=move |event| form.edit(|config| config.text = event_target_value(&event))></textarea>
+                    on:input=move |event| problem.set(field.write(&event_target_value(&event)))></textarea>
+                {move || problem.get().map(|text| view! { <p class="problem" role="alert">{text}</p> })}
             }
             .into_any()
         } else if text.with(|text| text.trim().is_empty()) {

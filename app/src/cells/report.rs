@@ -3,23 +3,10 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
-use super::form::{Form, Input};
 use crate::api;
 use crate::components::error::error_slot;
 use crate::components::format::{counted, moment};
 use spec::{AppError, ListShares, ReportConfig, ReportOutput, RevokeShare, ShareLink, ShareReport};
-
-pub fn form(form: Form<ReportConfig>) -> AnyView {
-    view! {
-        {form.field(("Title", "title", "The report's heading."), Input::Line,
-            |c| c.title.clone(), |c, text| { c.title = text.to_owned(); Ok(()) })}
-        {form.field(("Summary", "summary", "What its reader should know; plain text."), Input::Long,
-            |c| c.summary.clone(), |c, text| { c.summary = text.to_owned(); Ok(()) })}
-        {form.field(("Data notice", "data_notice", "Licence and origin of the data; goes with every copy."), Input::Long,
-            |c| c.data_notice.clone(), |c, text| { c.data_notice = text.to_owned(); Ok(()) })}
-    }
-    .into_any()
-}
 
 pub fn brief(config: &ReportConfig) -> String {
     config.title.clone()

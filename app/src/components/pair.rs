@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use leptos::prelude::*;
 
-use super::format::{excerpt, figure, percent, words};
+use super::format::{excerpt, figure, percent};
 use super::scores::tag_meaning;
 use spec::{GeneratedPair, PairScores};
 
@@ -20,7 +20,7 @@ fn pair_row(pair: &GeneratedPair) -> AnyView {
         .scores
         .tags
         .iter()
-        .map(|tag| view! { <span class="tag" title=tag_meaning(tag)>{words(tag)}</span> " " })
+        .map(|tag| view! { <span class="tag" title=tag_meaning(*tag)>{tag.label()}</span> " " })
         .collect_view();
     let line = if pair.generated.trim().is_empty() { "(empty)".to_owned() } else { excerpt(&pair.generated, 160) };
     let rouge = pair.scores.rouge_l.map(figure).unwrap_or_else(|| "–".to_owned());
@@ -64,7 +64,7 @@ fn pair_body(pair: &GeneratedPair) -> AnyView {
         .scores
         .tags
         .iter()
-        .map(|tag| view! { <li><strong>{words(tag)}</strong> ": the instruction " {tag_meaning(tag)} "."</li> })
+        .map(|tag| view! { <li><strong>{tag.label()}</strong> ": the instruction " {tag_meaning(*tag)} "."</li> })
         .collect_view();
     let reference = pair.reference.clone().map(|reference| {
         view! { <div><dt>"Instruction, by a person"</dt><dd class="text">{reference}</dd></div> }
@@ -201,7 +201,7 @@ mod tests {
             tokens: 5,
             ended: true,
             response_tokens_cut: 0,
-            scores: PairScores { tags: vec!["<b>".to_owned()], ..PairScores::default() },
+            scores: PairScores { tags: vec![spec::Tag::Echo], ..PairScores::default() },
         };
         let html = pair_table(&[pair], "Pairs".to_owned()).to_html();
         assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");

@@ -4,19 +4,18 @@ use leptos::prelude::*;
 
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
-use spec::{ScoreSummary, TextFigures};
+use spec::{Count, ScoreSummary, Tag, TextFigures};
 
 /// What each failure tag says, in one sentence.
-pub fn tag_meaning(tag: &str) -> &'static str {
+pub fn tag_meaning(tag: Tag) -> &'static str {
     match tag {
-        "template_leak" => "holds words of the template, such as its headings",
-        "echo" => "repeats the response or the prompt in place of asking for it",
-        "copied" => "has a run of at least 8 words copied from the response",
-        "not_an_instruction" => "reads neither as a question nor as a request",
-        "empty" => "holds no word",
-        "no_end" => "was cut off by the limit of new tokens",
-        "loop" => "repeats itself",
-        _ => "is marked by a newer version of this program",
+        Tag::TemplateLeak => "contains words of the template, such as its headings",
+        Tag::Echo => "repeats the response or the prompt in place of asking for it",
+        Tag::Copied => "has a run of at least 8 words copied from the response",
+        Tag::NotAnInstruction => "reads neither as a question nor as a request",
+        Tag::Empty => "contains no word",
+        Tag::NoEnd => "was cut off at the max new tokens",
+        Tag::Loop => "repeats itself",
     }
 }
 
@@ -131,18 +130,18 @@ fn sentence(scores: &ScoreSummary) -> String {
 }
 
 fn tags(scores: &ScoreSummary) -> AnyView {
-    let found = scores.tags.iter().filter(|tag| tag.count > 0).cloned().collect::<Vec<_>>();
+    let found = scores.tags.iter().filter(|tag| tag.count > 0).copied().collect::<Vec<_>>();
     if found.is_empty() {
         return view! { <p>"No failure tag was given."</p> }.into_any();
     }
     let meanings = found
         .iter()
         .map(|tag| {
-            view! { <div><dt>{super::format::words(&tag.name)}</dt><dd>{tag_meaning(&tag.name)}</dd></div> }
+            view! { <div><dt>{tag.tag.label()}</dt><dd>{tag_meaning(tag.tag)}</dd></div> }
         })
         .collect_view();
     view! {
-        {counts("Failure tags", "Tag", found)}
+        {counts("Failure tags", "Tag", found.into_iter().map(|tag| Count { name: tag.tag.label().to_owned(), count: tag.count }).collect())}
         <details><summary>"What the tags mean"</summary><dl class="meanings">{meanings}</dl></details>
     }
     .into_any()
@@ -151,7 +150,7 @@ fn tags(scores: &ScoreSummary) -> AnyView {
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
-    use spec::Count;
+    use spec::TagCount;
 
     #[test]
     fn the_floor_stands_beside_the_figure_and_unused_tags_do_not_show() {
@@ -161,13 +160,13 @@ mod tests {
             reference: Some(TextFigures::default()),
             rouge_l: Some(0.25),
             rouge_l_shuffled: Some(0.11),
-            tags: vec![Count { name: "no_end".into(), count: 3 }, Count { name: "loop".into(), count: 0 }],
+            tags: vec![TagCount { tag: Tag::NoEnd, count: 3 }, TagCount { tag: Tag::Loop, count: 0 }],
             without_tags: 27,
             ..ScoreSummary::default()
         };
         assert_eq!(sentence(&scores), "27 of 30 pairs carry no failure tag; ROUGE-L is 0.250 over a floor of 0.110.");
         let html = score_tables(&scores).to_html();
-        assert!(html.contains("0.110") && html.contains("no end") && !html.contains("loop"), "{html}");
+        assert!(html.contains("0.110") && html.contains("hit token limit") && !html.contains("repetition"), "{html}");
     }
 
     #[test]

@@ -1,42 +1,13 @@
-//! Any configuration as a flat list of names and values, as its TOML file would name them.
+//! A configuration as a table: each setting with its label, the key that it has in an experiment file, and its value.
 
 use leptos::prelude::*;
-use serde::Serialize;
-use serde_json::Value;
+use spec::Setting;
 
-/// `(name, value)` in the order of the fields; nested ones as `template.prompt`.
-pub fn flatten(config: &impl Serialize) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    if let Ok(value) = serde_json::to_value(config) {
-        walk("", &value, &mut out);
-    }
-    out.retain(|(name, _)| name != "kind");
-    out
-}
-
-fn walk(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
-                walk(&name, value, out);
-            }
-        }
-        Value::Array(items) => {
-            let items = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
-            out.push((name.to_owned(), items.collect::<Vec<_>>().join(", ")));
-        }
-        Value::Null => out.push((name.to_owned(), "none".to_owned())),
-        Value::String(text) => out.push((name.to_owned(), text.clone())),
-        other => out.push((name.to_owned(), other.to_string())),
-    }
-}
-
-pub fn settings_table(caption: &'static str, config: &impl Serialize) -> AnyView {
-    let rows = flatten(config)
+pub fn settings_table(caption: &'static str, values: Vec<(&'static Setting, String)>) -> AnyView {
+    let rows = values
         .into_iter()
-        .map(|(name, value)| {
-            view! { <tr><th scope="row"><code>{name}</code></th><td class="value">{value}</td></tr> }
+        .map(|(setting, value)| {
+            view! { <tr><th scope="row">{setting.label} " " <code>{setting.key}</code></th><td class="value">{value}</td></tr> }
         })
         .collect_view();
     view! {
@@ -49,25 +20,4 @@ pub fn settings_table(caption: &'static str, config: &impl Serialize) -> AnyView
         </div>
     }
     .into_any()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use spec::{CellConfig, GenerateConfig, TrainConfig};
-
-    #[test]
-    fn nested_fields_are_named_with_dots_and_lists_are_joined() {
-        let rows = flatten(&TrainConfig::default());
-        let value = |name: &str| rows.iter().find(|row| row.0 == name).map(|row| row.1.as_str());
-        assert_eq!(value("targets"), Some("q_proj, v_proj"));
-        assert_eq!(value("template.end"), Some("eos"));
-        assert_eq!(value("max_steps"), Some("none"));
-    }
-
-    #[test]
-    fn the_kind_of_a_cell_is_no_setting() {
-        let rows = flatten(&CellConfig::Generate(GenerateConfig::default()));
-        assert!(rows.iter().all(|row| row.0 != "kind") && rows.len() == 10, "{rows:?}");
-    }
 }

@@ -17,7 +17,9 @@ use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use crate::components::theme::ThemeSwitch;
-use spec::{EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, Provenance, Report, ReportPage, StepCurve};
+use spec::{
+    EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, Provenance, Report, ReportPage, Settings, StepCurve,
+};
 
 /// 1-based; `all` is 0.
 fn page_number() -> Memo<u32> {
@@ -123,9 +125,9 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
 
                 <h2>"Settings"</h2>
                 {model_facts(model)}
-                <details><summary>"Data"</summary>{settings_table("Settings of the data", &report.data_config)}</details>
-                <details><summary>"Training"</summary>{settings_table("Settings of the training", &report.train_config)}</details>
-                <details><summary>"Generation"</summary>{settings_table("Settings of the generation", &report.generate_config)}</details>
+                <details><summary>"Data"</summary>{settings_table("Settings of the data", report.data_config.values())}</details>
+                <details><summary>"Training"</summary>{settings_table("Settings of the training", report.train_config.values())}</details>
+                <details><summary>"Generation"</summary>{settings_table("Settings of the generation", report.generate_config.values())}</details>
 
                 <h2>"Provenance"</h2>
                 {provenance(report.provenance)}

@@ -20,6 +20,9 @@ pub enum Error {
     /// A setting out of its range.
     #[error("{field} is {value}; it must be {limit}")]
     Invalid { field: &'static str, value: String, limit: String },
+    /// The same, found by the table of settings.
+    #[error("{0}")]
+    Setting(#[from] spec::AppError),
     /// An adapter met another template, tokenizer or base model than the one it was trained with.
     #[error("the adapter was trained with {what} {trained}, but this is {given}")]
     TemplateLock { what: &'static str, trained: String, given: String },
@@ -29,6 +32,9 @@ pub enum Error {
     /// A saved artifact that is not what its manifest describes.
     #[error("{} is damaged: {problem}", path.display())]
     Damaged { path: PathBuf, problem: String },
+    /// What is saved under `path` belongs to another job, and cannot be continued by this one.
+    #[error("{} belongs to another job: {}", path.display(), differences.join("; "))]
+    OtherJob { path: PathBuf, differences: Vec<String> },
     /// NaN or infinity, where a number was computed: "the loss at step 5".
     #[error("{what} is not finite: {detail}")]
     NonFinite { what: String, detail: String },
@@ -69,8 +75,10 @@ impl Error {
             Self::Malformed { .. } => ErrorCode::MalformedFile,
             Self::Unsupported { .. } => ErrorCode::Unsupported,
             Self::Invalid { .. } => ErrorCode::InvalidSetting,
+            Self::Setting(error) => error.code,
             Self::TemplateLock { .. } => ErrorCode::TemplateLock,
             Self::Corrupt { .. } | Self::Damaged { .. } => ErrorCode::Corrupt,
+            Self::OtherJob { .. } => ErrorCode::Conflict,
             Self::NonFinite { .. } => ErrorCode::NonFinite,
             Self::Memory { .. } => ErrorCode::Memory,
             Self::Empty(_) => ErrorCode::Empty,
@@ -80,7 +88,7 @@ impl Error {
     }
 
     /// What a person can do about it; empty if there is nothing to do.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
             Self::Io { source, .. } => match source.kind() {
                 ErrorKind::NotFound => "Check the path: nothing is there.",
@@ -93,6 +101,10 @@ impl Error {
             },
             Self::Malformed { hint, .. } | Self::Unsupported { hint, .. } => hint,
             Self::Invalid { .. } => "Change this setting, then run again.",
+            Self::Setting(error) => &error.hint,
+            Self::OtherJob { .. } => {
+                "Give that job's settings and inputs to resume it, or another output folder to start a new job."
+            }
             Self::TemplateLock { .. } => {
                 "Use the template, tokenizer and base model that the adapter was trained with, or train again."
             }
@@ -105,7 +117,7 @@ impl Error {
             }
             Self::Memory { .. } => {
                 "Lower the batch size (gradient accumulation keeps the effective batch size) or the max sequence \
-                 length, or turn activation checkpointing on."
+                 length, or turn gradient checkpointing on."
             }
             Self::Empty(_) => "Choose another file, or loosen the pair rule.",
             Self::Device { .. } => "Start with a device that this machine has; `flex` (the CPU) always works.",

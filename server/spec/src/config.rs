@@ -1,9 +1,12 @@
-//! Cell configurations: what a person sets, as the page edits it and as an experiment's TOML spells it.
+//! Cell configurations: every setting with its default, range, label and help, each declared once.
 //!
-//! These are file-shaped: every field has a default, nothing is validated here. The server's adapter
-//! turns each into the engine's validated form and refuses what it does not accept, by field name.
+//! Reading stored data tolerates unknown fields and earlier spellings. Input of a person goes through [`Settings::set`], which
+//! refuses unknown keys and values out of range.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::AppError;
+use crate::setting::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,13 +33,25 @@ impl CellKind {
         }
     }
 
-    /// The kinds of cell that must stand above this one: its inputs are the nearest of each.
+    /// The kinds of cell that are needed above this one: its inputs are the nearest of each.
     pub fn inputs(self) -> &'static [CellKind] {
         match self {
             Self::Data | Self::Model | Self::Note => &[],
             Self::Train => &[Self::Data, Self::Model],
             Self::Generate => &[Self::Model, Self::Train],
             Self::Report => &[Self::Data, Self::Model, Self::Train, Self::Generate],
+        }
+    }
+
+    /// The settings of a cell of this kind.
+    pub fn settings(self) -> &'static [Setting] {
+        match self {
+            Self::Data => DataConfig::SETTINGS,
+            Self::Model => ModelConfig::SETTINGS,
+            Self::Train => TrainConfig::SETTINGS,
+            Self::Generate => GenerateConfig::SETTINGS,
+            Self::Report => ReportConfig::SETTINGS,
+            Self::Note => NoteConfig::SETTINGS,
         }
     }
 }
@@ -50,6 +65,20 @@ pub enum CellConfig {
     Generate(GenerateConfig),
     Report(ReportConfig),
     Note(NoteConfig),
+}
+
+/// The configuration of whichever kind it is.
+macro_rules! each {
+    ($config:expr, $part:ident => $body:expr) => {
+        match $config {
+            CellConfig::Data($part) => $body,
+            CellConfig::Model($part) => $body,
+            CellConfig::Train($part) => $body,
+            CellConfig::Generate($part) => $body,
+            CellConfig::Report($part) => $body,
+            CellConfig::Note($part) => $body,
+        }
+    };
 }
 
 impl CellConfig {
@@ -74,307 +103,305 @@ impl CellConfig {
             CellKind::Note => Self::Note(NoteConfig::default()),
         }
     }
+
+    /// As [`Settings::get`].
+    pub fn get(&self, key: &str) -> Option<String> {
+        each!(self, part => part.get(key))
+    }
+
+    /// As [`Settings::set`].
+    pub fn set(&mut self, key: &str, text: &str) -> Result<(), AppError> {
+        each!(self, part => part.set(key, text))
+    }
+
+    /// As [`Settings::values`].
+    pub fn values(&self) -> Vec<(&'static Setting, String)> {
+        each!(self, part => part.values())
+    }
+
+    /// As [`Settings::validate`].
+    pub fn validate(&self) -> Result<(), AppError> {
+        each!(self, part => part.validate())
+    }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+choices! {
+    DataFormat {
+        /// Detected from the file's first rows.
+        Auto "auto" "Auto-detect",
+        OasstMessages "oasst_messages" "OASST1, one message per line",
+        OasstTrees "oasst_trees" "OASST1, one tree per line",
+        Lima "lima" "LIMA",
+        Pairs "pairs" "Pairs (instruction, response)",
+        Alpaca "alpaca" "Alpaca",
+    }
+}
+
+choices! {
+    Turns {
+        /// Only a conversation's first exchange (the paper's rule).
+        First "first" "First exchange only",
+        Any "any" "Any exchange",
+    }
+}
+
+settings! {
+    /// The pair rule: which exchanges of a conversation file become (instruction, response) pairs.
+    DataConfig "" {
+        file: String = "sample-pairs".to_owned(), Primary, file(), "Data file",
+            "Conversations or pairs as JSONL or JSON, optionally compressed with gzip.";
+        limit: Option<u32> = Some(3200), Primary, whole(1, 10_000_000), "Max pairs",
+            "Keep at most this many pairs, those with the highest quality labels first. Empty: all pairs.";
+        format: DataFormat = DataFormat::Auto, PairRule, choice(DataFormat::CHOICES), "Format",
+            "How the rows of the file are laid out.";
+        turns: Turns = Turns::First, PairRule, choice(Turns::CHOICES), "Turns",
+            "Which exchanges of a conversation become pairs. The paper uses only the first.";
+        language: String = "en".to_owned(), PairRule, line(35).off("any"), "Language",
+            "Language code that instruction and response must have, such as en. Empty: any language. OASST1 messages without a language are dropped; rows of other formats without one are kept.";
+        best_reply_only: bool = true, PairRule, toggle(), "Top-ranked reply only",
+            "Keep only the reply that annotators ranked first (rank 0). OASST1 replies without a rank are dropped; rows of other formats without one are kept.";
+        quality_above: Option<f64> = Some(0.6), PairRule, number(0.0, 1.0), "Min quality (exclusive)",
+            "The quality labels of instruction and response must be greater than this. Empty: no check. OASST1 messages without labels are dropped; rows of other formats without labels are kept.";
+        words_above: u32 = 5, PairRule, whole(0, 1_000_000), "Min words (exclusive)",
+            "Instruction and response must each have more words than this.";
+        validation_split ["validation_fraction"]: f64 = 0.1, Split, number(0.0, 0.9), "Validation split",
+            "Fraction of conversations held out for the evaluation loss. Whole conversation trees are held out, so no conversation is on both sides.";
+        split_seed: u64 = 1, Split, whole(0, u64::MAX), "Split seed",
+            "Seed of the random split. The same seed gives the same split.";
+    }
+}
+
+settings! {
+    ModelConfig "" {
+        model: String = "smollm2-135m-instruct".to_owned(), Primary, model(), "Base model",
+            "A model of the Llama architecture. Its weights are never changed: training adds an adapter.";
+    }
+}
+
+choices! {
+    /// The seven linear layers of a Llama block, by their Hugging Face names.
+    Projection {
+        QProj "q_proj" "q_proj",
+        KProj "k_proj" "k_proj",
+        VProj "v_proj" "v_proj",
+        OProj "o_proj" "o_proj",
+        GateProj "gate_proj" "gate_proj",
+        UpProj "up_proj" "up_proj",
+        DownProj "down_proj" "down_proj",
+    }
+}
+
+/// What ends a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DataFormat {
-    /// Told from the file's first rows.
-    #[default]
-    Auto,
-    OasstMessages,
-    OasstTrees,
-    Lima,
-    Pairs,
-    Alpaca,
+pub enum EndMarker {
+    /// The tokenizer's EOS token.
+    Eos,
+    None,
+    /// A literal text; where it is one token, that token. Generation stops at single tokens only, so a text of several
+    /// ordinary ones is followed by EOS in training.
+    Text(String),
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Turns {
-    /// Only a conversation's first exchange (the paper's rule).
-    #[default]
-    First,
-    /// Any exchange.
-    Any,
-}
-
-/// The pair rule: which exchanges of a conversation file become (instruction, response) pairs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DataConfig {
-    /// Id of a file that the server knows (`sample-pairs`, or an upload's id); in a TOML file, a path.
-    pub file: String,
-    pub format: DataFormat,
-    /// Language code that both sides must have; empty for any. Rows without a language pass.
-    pub language: String,
-    /// Keep only the reply that people ranked first (`rank == 0`); rows without a rank pass.
-    pub best_reply_only: bool,
-    /// Both sides' `quality` label must be greater than this; rows without labels pass. None: no check.
-    pub quality_above: Option<f64>,
-    /// Both sides must have more words than this.
-    pub words_above: u32,
-    pub turns: Turns,
-    /// Keep the best so many pairs (by the sum of quality); None: all.
-    pub limit: Option<u32>,
-    /// Share of conversation trees that are held out for validation.
-    pub validation_fraction: f64,
-    pub split_seed: u64,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            file: "sample-pairs".to_owned(),
-            format: DataFormat::Auto,
-            language: "en".to_owned(),
-            best_reply_only: true,
-            quality_above: Some(0.6),
-            words_above: 5,
-            turns: Turns::First,
-            limit: Some(3200),
-            validation_fraction: 0.1,
-            split_seed: 1,
+impl From<&str> for EndMarker {
+    fn from(text: &str) -> Self {
+        match text {
+            "eos" => Self::Eos,
+            "none" => Self::None,
+            text => Self::Text(text.to_owned()),
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Id of a base model that the server knows; in a TOML file, an id or a path to a folder or a GGUF file.
-    pub model: String,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self { model: "smollm2-135m-instruct".to_owned() }
+/// Reads `{"text": "…"}` as it is written, and a plain text as earlier versions wrote it.
+impl<'de> Deserialize<'de> for EndMarker {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Stored {
+            Plain(String),
+            Tagged { text: String },
+        }
+        Ok(match Stored::deserialize(deserializer)? {
+            Stored::Plain(text) => text.as_str().into(),
+            Stored::Tagged { text } => Self::Text(text),
+        })
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Projection {
-    QProj,
-    KProj,
-    VProj,
-    OProj,
-    GateProj,
-    UpProj,
-    DownProj,
-}
-
-impl Projection {
-    pub const ALL: [Projection; 7] =
-        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
-
-    pub fn as_str(self) -> &'static str {
+impl Value for EndMarker {
+    fn show(&self) -> String {
         match self {
-            Self::QProj => "q_proj",
-            Self::KProj => "k_proj",
-            Self::VProj => "v_proj",
-            Self::OProj => "o_proj",
-            Self::GateProj => "gate_proj",
-            Self::UpProj => "up_proj",
-            Self::DownProj => "down_proj",
+            Self::Eos => "eos".to_owned(),
+            Self::None => "none".to_owned(),
+            Self::Text(text) => text.clone(),
         }
+    }
+    fn read(text: &str) -> Option<Self> {
+        Some(text.into())
     }
 }
 
-/// The text around a response and an instruction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TemplateConfig {
-    /// What the model reads; holds `{response}` once.
-    pub prompt: String,
-    /// What the model is to write; holds `{instruction}` once.
-    pub target: String,
-    /// The end marker: `eos` for the tokenizer's own, `none`, or a literal text.
-    pub end: String,
-    /// The prompt used for generation where it differs from training, as in the 2024 recipe. None: the same.
-    pub generation_prompt: Option<String>,
-}
+pub const RESPONSE_SLOT: &str = "{response}";
+pub const INSTRUCTION_SLOT: &str = "{instruction}";
 
-impl Default for TemplateConfig {
-    fn default() -> Self {
-        Self {
-            prompt: "### Response:\n{response}\n\n### Instruction:\n".to_owned(),
-            target: "{instruction}".to_owned(),
-            end: "eos".to_owned(),
-            generation_prompt: None,
-        }
+settings! {
+    /// The text around a response and an instruction.
+    TemplateConfig "template." {
+        prompt: String = "### Response:\n{response}\n\n### Instruction:\n".to_owned(), Template, slotted(RESPONSE_SLOT, INSTRUCTION_SLOT), "Prompt template",
+            "The text that the model reads. Must contain {response} exactly once.";
+        target: String = INSTRUCTION_SLOT.to_owned(), Template, slotted(INSTRUCTION_SLOT, RESPONSE_SLOT), "Target template",
+            "The text that the model learns to write. Must contain {instruction} exactly once.";
+        end: EndMarker = EndMarker::Eos, Template, visible(MAX_TEMPLATE_BYTES), "EOS token",
+            "What ends every target: eos for the tokenizer's EOS token, none, or a literal text.";
+        generation_prompt: Option<String> = None, Template, slotted(RESPONSE_SLOT, INSTRUCTION_SLOT), "Generation prompt template",
+            "A prompt template for generation that differs from the one for training, as in the 2024 recipe. Empty: the same as in training.";
     }
 }
 
 impl TemplateConfig {
-    /// The 2024 report's templates: one for training, another for generation, and no end marker.
+    /// The 2024 report's templates: one for training, another for generation, and no EOS token.
     pub fn seed_recipe() -> Self {
         Self {
             prompt: "Instruction: {response}\n\nResponse:".to_owned(),
             target: " {instruction}\n\n".to_owned(),
-            end: "none".to_owned(),
+            end: EndMarker::None,
             generation_prompt: Some("Response: {response}\n\nInstruction:".to_owned()),
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    Constant,
-    #[default]
-    Linear,
-    Cosine,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossOn {
-    /// The instruction and its end marker.
-    #[default]
-    Target,
-    /// Every token, as the 2024 recipe did.
-    All,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Truncation {
-    /// Too long: the response gives way, the target stays whole.
-    #[default]
-    Response,
-    /// Too long: whatever lies beyond the limit is cut, as the 2024 recipe did.
-    Right,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    pub rank: u32,
-    pub alpha: f64,
-    pub dropout: f64,
-    pub targets: Vec<Projection>,
-    pub template: TemplateConfig,
-    /// Longest training sequence, in tokens.
-    pub max_length: u32,
-    pub truncation: Truncation,
-    pub loss_on: LossOn,
-    pub epochs: u32,
-    /// Stop after so many optimizer steps, whatever the epochs say.
-    pub max_steps: Option<u32>,
-    /// Pairs per forward pass.
-    pub batch_size: u32,
-    /// Forward passes per optimizer step.
-    pub accumulation: u32,
-    pub learning_rate: f64,
-    pub schedule: Schedule,
-    pub warmup_steps: u32,
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 turns clipping off.
-    pub clip_norm: f64,
-    pub seed: u64,
-    /// Validation loss every so many steps; it is always measured before the first step and after each epoch.
-    pub evaluate_every: Option<u32>,
-    /// Checkpoint every so many steps; there is always one after each epoch.
-    pub checkpoint_every: Option<u32>,
-    /// Validation pairs whose instruction is generated at each checkpoint.
-    pub samples: u32,
-    /// Compute each layer again in backward: the same numbers in a quarter of the memory beside the weights, more slowly.
-    pub recompute_layers: bool,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            rank: 16,
-            alpha: 32.0,
-            dropout: 0.1,
-            targets: vec![Projection::QProj, Projection::VProj],
-            template: TemplateConfig::default(),
-            max_length: 512,
-            truncation: Truncation::Response,
-            loss_on: LossOn::Target,
-            epochs: 2,
-            max_steps: None,
-            batch_size: 4,
-            accumulation: 2,
-            learning_rate: 1e-3,
-            schedule: Schedule::Linear,
-            warmup_steps: 4,
-            weight_decay: 0.01,
-            clip_norm: 1.0,
-            seed: 1,
-            evaluate_every: None,
-            checkpoint_every: Some(10),
-            samples: 2,
-            recompute_layers: false,
-        }
+choices! {
+    /// How the learning rate changes after warmup.
+    Schedule {
+        /// Down to 0 over the remaining steps.
+        Linear "linear" "Linear",
+        /// Half a cosine, down to 0.
+        Cosine "cosine" "Cosine",
+        Constant "constant" "Constant",
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GenerateConfig {
-    /// Id of the corpus of responses (`sample-responses`, or an upload's id); in a TOML file, a path.
-    pub file: String,
-    /// Only the first so many rows.
-    pub limit: Option<u32>,
-    /// 0 is greedy.
-    pub temperature: f64,
-    pub top_p: f64,
-    /// 0 keeps every token.
-    pub top_k: u32,
-    pub repetition_penalty: f64,
-    pub max_new_tokens: u32,
-    pub batch_size: u32,
-    pub seed: u64,
-    pub weights: WeightFormat,
-}
-
-/// The form of the weights that projections and the head are computed with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WeightFormat {
-    #[default]
-    F32,
-    Int8,
-}
-
-impl Default for GenerateConfig {
-    fn default() -> Self {
-        Self {
-            file: "sample-responses".to_owned(),
-            limit: None,
-            temperature: 0.7,
-            top_p: 0.9,
-            top_k: 50,
-            repetition_penalty: 1.0,
-            max_new_tokens: 64,
-            batch_size: 16,
-            seed: 1,
-            weights: WeightFormat::F32,
-        }
+choices! {
+    LossOn {
+        /// The instruction and its end marker.
+        Target "target" "Completion only",
+        /// Every token but the first, as in the 2024 recipe.
+        All "all" "Full sequence",
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReportConfig {
-    pub title: String,
-    /// What the author wants its reader to know; plain text.
-    pub summary: String,
-    /// Licence and origin of the data, carried with every copy.
-    pub data_notice: String,
-}
-
-impl Default for ReportConfig {
-    fn default() -> Self {
-        Self { title: "Instruction backtranslation".to_owned(), summary: String::new(), data_notice: String::new() }
+choices! {
+    Truncation {
+        /// The response loses tokens at its end; the target and the template's own text stay whole.
+        Response "response" "Shorten the response",
+        /// Whatever lies beyond the limit is cut, the target first, as in the 2024 recipe.
+        Right "right" "Truncate right",
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NoteConfig {
-    pub text: String,
+settings! {
+    TrainConfig "" {
+        epochs ["num_train_epochs"]: u32 = 2, Primary, whole(1, 10_000), "Epochs",
+            "Number of passes over the training pairs.";
+        learning_rate: f64 = 1e-3, Primary, number(0.0, 1.0), "Learning rate",
+            "Peak learning rate of AdamW.";
+        batch_size: u32 = 4, Primary, whole(1, 4096), "Batch size",
+            "Pairs per forward pass. A larger batch needs more memory.";
+        max_seq_length ["max_length"]: u32 = 512, Primary, whole(8, 1 << 20), "Max sequence length",
+            "Maximum number of tokens of a training sequence: prompt, response and instruction together.";
+        rank: u32 = 16, Primary, whole(1, 1024), "LoRA rank (r)",
+            "Rank of the low-rank factors. A higher rank has more capacity and needs more memory.";
+        alpha: f64 = 32.0, Lora, above(0.0, 1e6), "LoRA alpha",
+            "The update is scaled by alpha / r.";
+        dropout: f64 = 0.1, Lora, below(0.0, 1.0), "LoRA dropout",
+            "Probability that an input of the adapter is set to zero in a training step.";
+        target_modules ["targets"]: Vec<Projection> = vec![Projection::QProj, Projection::VProj], Lora, set(Projection::CHOICES), "Target modules",
+            "Linear layers that get an adapter.";
+        max_steps: Option<u32> = None, Optimizer, whole(1, 10_000_000), "Max steps",
+            "Stop after this many optimizer steps. Empty: as many as the epochs need.";
+        lr_scheduler ["schedule"]: Schedule = Schedule::Linear, Optimizer, choice(Schedule::CHOICES), "LR scheduler",
+            "How the learning rate changes after warmup. Linear and cosine decay to 0.";
+        warmup_steps: u32 = 4, Optimizer, whole(0, 1_000_000), "Warmup steps",
+            "Optimizer steps during which the learning rate rises linearly from 0.";
+        weight_decay: f64 = 0.01, Optimizer, number(0.0, 1.0), "Weight decay",
+            "Decoupled weight decay of AdamW.";
+        max_grad_norm ["clip_norm"]: f64 = 1.0, Optimizer, number(0.0, 1e6), "Max gradient norm",
+            "Gradient clipping: gradients are scaled down to at most this global norm. 0 disables clipping.";
+        seed: u64 = 1, Optimizer, whole(0, u64::MAX), "Seed",
+            "Seeds shuffling, dropout and the initialization of the LoRA factors.";
+        gradient_accumulation_steps ["accumulation"]: u32 = 2, Batching, whole(1, 4096), "Gradient accumulation steps",
+            "Forward passes per optimizer step. The effective batch size is the batch size times this.";
+        truncation: Truncation = Truncation::Response, Batching, choice(Truncation::CHOICES), "Truncation",
+            "What to cut when a pair exceeds the max sequence length. Truncating right (as in the 2024 recipe) can cut the instruction.";
+        gradient_checkpointing ["recompute_layers"]: bool = false, Batching, toggle().same_results(), "Gradient checkpointing",
+            "Recompute activations in the backward pass: the same results with about a quarter of the activation memory, more slowly.";
+        loss_on: LossOn = LossOn::Target, Template, choice(LossOn::CHOICES), "Train on",
+            "Tokens with a loss: the instruction and its EOS token, or the full sequence (as in the 2024 recipe).";
+        eval_steps ["evaluate_every"]: Option<u32> = None, Evaluation, whole(1, 10_000_000), "Eval steps",
+            "Measure the evaluation loss every this many steps. It is always measured before the first step and after each epoch. Empty: only then.";
+        save_steps ["checkpoint_every"]: Option<u32> = Some(10), Evaluation, whole(1, 10_000_000), "Save steps",
+            "Save a checkpoint every this many steps. One is always saved after each epoch. Empty: only then.";
+        keep_checkpoints: u32 = 2, Evaluation, whole(1, 1_000_000).same_results(), "Checkpoints to keep",
+            "Keep the last this many checkpoints and the one with the lowest evaluation loss; older ones are deleted.";
+        samples: u32 = 2, Evaluation, whole(0, 64), "Sample generations per checkpoint",
+            "Validation pairs whose instruction is generated at each checkpoint.";
+        .. template: TemplateConfig;
+    }
 }
+
+choices! {
+    /// The precision in which the linear layers and the LM head compute.
+    WeightFormat {
+        F32 "f32" "float32",
+        /// Blocks of 32 values with a scale each, for weights and activations. On the CPU's fused kernels, for models whose widths are
+        /// multiples of 32.
+        Int8 "int8" "int8 quantized",
+    }
+}
+
+settings! {
+    GenerateConfig "" {
+        file: String = "sample-responses".to_owned(), Primary, file(), "Corpus",
+            "Responses to write instructions for: LIMA, pairs or Alpaca, as JSONL or JSON.";
+        limit: Option<u32> = None, Primary, whole(1, 10_000_000), "Max rows",
+            "Use only the first this many responses. Empty: all.";
+        temperature: f64 = 0.7, Primary, number(0.0, 10.0), "Temperature",
+            "Sampling temperature. 0 is greedy decoding; higher values give more varied text.";
+        max_new_tokens ["max_new"]: u32 = 64, Primary, whole(1, 1 << 16), "Max new tokens",
+            "Maximum number of tokens per instruction. An instruction that has not ended by then is cut off and tagged.";
+        batch_size: u32 = 16, Primary, whole(1, 1024), "Batch size",
+            "Instructions generated at the same time.";
+        top_p: f64 = 0.9, Sampling, above(0.0, 1.0), "Top-p",
+            "Nucleus sampling: sample from the smallest set of tokens whose probabilities sum to at least p. 1 disables it.";
+        top_k: u32 = 50, Sampling, whole(0, 1_000_000), "Top-k",
+            "Sample from the k most likely tokens. 0 disables it.";
+        repetition_penalty: f64 = 1.0, Sampling, number(0.1, 10.0), "Repetition penalty",
+            "Values above 1 penalize tokens that the prompt or the generated text contains already. 1 disables it.";
+        seed: u64 = 1, Sampling, whole(0, u64::MAX), "Seed",
+            "Each row samples from its own random stream, derived from this seed.";
+        weights: WeightFormat = WeightFormat::F32, Sampling, choice(WeightFormat::CHOICES), "Precision",
+            "int8 quantization is faster on a CPU, about twice where the CPU has instructions for it. Outputs differ slightly; quality is on par.";
+    }
+}
+
+settings! {
+    ReportConfig "" {
+        title: String = "Instruction backtranslation".to_owned(), Primary, line(200), "Title",
+            "Heading of the report.";
+        summary: String = String::new(), Primary, text(1 << 16), "Summary",
+            "What the author wants readers to know, as plain text.";
+        data_notice: String = String::new(), Primary, text(1 << 16), "Data notice",
+            "Licence and origin of the data, included in every copy of the report.";
+    }
+}
+
+settings! {
+    NoteConfig "" {
+        text: String = String::new(), Primary, text(1 << 17), "Text",
+            "Plain text.";
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -222,6 +222,7 @@ mod tests {
             learning_rate: 1e-3 / f64::from(step),
             gradient_norm: f64::from(step % 7),
             supervised_tokens: 100,
+            tokens: 100,
             tokens_per_s: 50.0,
             elapsed_s: 1.0,
             eta_s: 8.0,

@@ -57,6 +57,10 @@ pub enum RunEvent {
     Phase {
         text: String,
     },
+    /// Something that does not end the run and that people should know: a damaged checkpoint was skipped.
+    Warning {
+        text: String,
+    },
     Progress {
         done: u64,
         total: u64,
@@ -118,6 +122,9 @@ pub struct StepPoint {
     /// Global gradient norm before clipping.
     pub gradient_norm: f64,
     pub supervised_tokens: u64,
+    /// Real (not padding) tokens.
+    #[serde(default)]
+    pub tokens: u64,
     /// Real (not padding) tokens per second over this step.
     pub tokens_per_s: f64,
     pub elapsed_s: f64,

@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod notebook;
 mod report;
+mod setting;
 mod view;
 
 pub use command::*;
@@ -22,4 +23,5 @@ pub use error::*;
 pub use event::*;
 pub use notebook::*;
 pub use report::*;
+pub use setting::{Bound, Choice, Group, Kind, Rule, Setting, Settings, Slot, Value, invalid, unknown_setting};
 pub use view::*;

@@ -210,7 +210,7 @@ pub struct MaskedToken {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOutput {
     pub steps: u32,
-    /// Of the last step, nats per supervised token.
+    /// Of the last step, nats per supervised token; 0 if there was none.
     pub loss: f64,
     /// Before the first step, where there are validation pairs.
     pub validation_loss_before: Option<f64>,
@@ -218,9 +218,12 @@ pub struct TrainOutput {
     pub trainable: u64,
     /// Of base + adapter, as PEFT counts.
     pub trainable_percent: f64,
+    /// Of the last session: since the start, or since the last resume.
     pub tokens: u64,
+    /// Of the last session.
     pub seconds: f64,
     pub tokens_per_s: f64,
+    /// The process's largest resident memory so far; 0 if the system does not report it.
     pub peak_memory_bytes: u64,
     pub adapter_sha256: String,
     pub template_sha256: String,

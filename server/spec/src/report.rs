@@ -1,10 +1,11 @@
 //! Generated pairs, their figures, and the report that freezes them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::setting::{Value as _, choices};
 use crate::{
-    Count, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepCurve,
-    TargetIntegrity, TrainConfig, TrainOutput,
+    DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepCurve, TargetIntegrity,
+    TrainConfig, TrainOutput,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,20 +25,65 @@ pub struct GeneratedPair {
     pub scores: PairScores,
 }
 
-/// Figures of one pair; how each is computed stands in docs/FORMATS.md.
+/// Metrics of one pair; docs/FORMATS.md says how each is computed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairScores {
     pub words: u32,
-    /// ROUGE-L F1 against the reference, 0..=1.
+    /// F1 against the reference, 0..=1 (Lin 2004, with equal weights for precision and recall).
     pub rouge_l: Option<f64>,
     /// Longest run of words copied from the response.
     pub copied_run: u32,
-    /// Share of the instruction's words that lie in fragments of the response, 0..=1.
+    /// Extractive coverage (Grusky et al., arXiv:1804.11283, section 3): share of the instruction's words that lie in fragments
+    /// of the response, 0..=1.
     pub coverage: f64,
-    /// Mean squared fragment length over the instruction's words.
+    /// Extractive density: sum of the squared fragment lengths over the instruction's words.
     pub density: f64,
-    /// Failure tags: `template_leak`, `echo`, `copied`, `not_an_instruction`, `empty`, `no_end`, `loop`.
-    pub tags: Vec<String>,
+    /// In [`Tag::ALL`]'s order.
+    #[serde(deserialize_with = "known_tags")]
+    pub tags: Vec<Tag>,
+}
+
+choices! {
+    /// Failure tags: each a rule that a person can check by reading (docs/FORMATS.md has the rules). They mark what to look at; none is proof.
+    Tag {
+        /// The text contains a label or mark of a prompt: `Response:`, `Instruction:` (with a capital), `### Response`,
+        /// `### Instruction`, an unfilled slot, or a chat mark such as `<|im_start|>` or `[INST]`.
+        TemplateLeak "template_leak" "template leak",
+        /// The text repeats what it was given: its first eight words (all, if it has four to seven) are the response's
+        /// first, or the whole of it, at least four words, is in the response in one piece.
+        Echo "echo" "prompt echo",
+        /// A run of at least 8 words is in the response.
+        Copied "copied" "copied",
+        /// Nothing is asked: no question mark, no sentence that begins with a verb of request ("Describe ...") or as a
+        /// question does ("How to ...", "Is there ..."), no such verb after a comma, no phrase such as "I want" or "please".
+        /// The steps of a list are not considered. Texts mostly in other than Latin letters are not judged.
+        NotAnInstruction "not_an_instruction" "not an instruction",
+        /// No words.
+        Empty "empty" "empty",
+        /// Known to have been cut off by the token limit.
+        NoEnd "no_end" "hit token limit",
+        /// A block of 1 to 40 pieces (between white space) occurs three times or more in a row and fills at least 12
+        /// pieces, or a line of four words or more occurs three times.
+        Loop "loop" "repetition",
+    }
+}
+
+/// Tags of a later version are passed over, so that its pairs stay readable.
+fn known_tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Tag>, D::Error> {
+    Ok(Vec::<String>::deserialize(deserializer)?.iter().filter_map(|name| Tag::read(name)).collect())
+}
+
+fn known_counts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TagCount>, D::Error> {
+    let counts = Vec::<crate::Count>::deserialize(deserializer)?;
+    Ok(counts.iter().filter_map(|count| Some(TagCount { tag: Tag::read(&count.name)?, count: count.count })).collect())
+}
+
+/// How many pairs carry a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TagCount {
+    #[serde(rename = "name")]
+    pub tag: Tag,
+    pub count: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,21 +95,27 @@ pub struct ScoreSummary {
     pub reference: Option<TextFigures>,
     /// Mean ROUGE-L F1 against the own reference, 0..=1.
     pub rouge_l: Option<f64>,
-    /// Mean ROUGE-L F1 against another pair's reference: the floor below which a figure means nothing.
+    /// Shuffled baseline: mean ROUGE-L F1 against another pair's reference (a fixed derangement by a seed); None with fewer than two
+    /// references.
     pub rouge_l_shuffled: Option<f64>,
-    /// How many pairs carry each failure tag.
-    pub tags: Vec<Count>,
+    /// In [`Tag::ALL`]'s order, zeros included.
+    #[serde(deserialize_with = "known_counts")]
+    pub tags: Vec<TagCount>,
     pub without_tags: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextFigures {
+    /// Of the texts that are not empty (an empty one has no length; the `empty` tag counts it). The mean of the middle two if their
+    /// number is even; 0 without texts.
     pub median_words: f64,
     /// Share with a run of at least 8 words copied from the response, 0..=1.
     pub copied: f64,
+    /// Means over all texts; an empty one counts 0.
     pub coverage: f64,
     pub density: f64,
-    /// Distinct n-grams over all n-grams of all texts together, 0..=1.
+    /// Distinct n-grams over all n-grams, of all texts together (Li et al., arXiv:1510.03055); none spans two texts. Falls as there
+    /// are more texts: only sets of like size compare.
     pub distinct_1: f64,
     pub distinct_2: f64,
 }

@@ -105,7 +105,7 @@ impl RunView {
         self.seq = logged.seq;
         match &logged.event {
             RunEvent::State { state, error } => self.enter(*state, error.as_ref(), logged.at_ms),
-            RunEvent::Phase { text } => {
+            RunEvent::Phase { text } | RunEvent::Warning { text } => {
                 self.phase.clone_from(text);
                 self.progress = None;
             }

@@ -55,8 +55,8 @@ impl Data {
             Self::Inspect(verb) => (&verb.file, &verb.rule, None),
             Self::Prepare(verb) => (&verb.file, &verb.rule, Some(&verb.output)),
         };
-        let config = rule.config();
-        let prepared = engine::data::prepare(file, adapter::format(config.format), &adapter::pair_rule(&config)?)
+        let config = rule.config()?;
+        let prepared = engine::data::prepare(file, adapter::format(config.format), &adapter::pair_rule(&config))
             .map_err(adapter::error)?;
         if let Some(target) = target {
             if prepared.pairs.is_empty() {

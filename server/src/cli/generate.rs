@@ -8,9 +8,9 @@ use engine::lora::Adapter;
 use engine::model::BaseModel;
 use engine::template::{EncodedPrompt, Template};
 use serde_json::json;
-use spec::{GenerateConfig, RunEvent, TemplateConfig, WeightFormat};
+use spec::{GenerateConfig, RunEvent, TemplateConfig};
 
-use super::flags::{DataFolderFlag, DeviceFlag, model_path, word};
+use super::flags::{DataFolderFlag, DeviceFlag, Generation, SettingFlags, model_path};
 use super::model::{encode_prompt, read_text};
 use super::output::{Output, excerpt};
 use super::progress::Progress;
@@ -27,7 +27,7 @@ before the base model, as a baseline. --prompt-file is continued as it is; speci
 token_ids hold the stop token, where one was produced; \"ended\" says whether one was.
 
 Examples:
-  backtranslate generate --model model/ --prompt-file prompt.txt --greedy --max-new 32
+  backtranslate generate --model model/ --prompt-file prompt.txt --greedy --max-new-tokens 32
   backtranslate generate --model model/ --adapter trained/adapter --pairs lima.jsonl --limit 20 -o written.jsonl")]
 pub struct Generate {
     /// A model folder, a GGUF file, or the id of a fetched model
@@ -45,39 +45,14 @@ pub struct Generate {
     /// Also write the pairs, scored, to this file as JSONL
     #[arg(short, long, value_name = "FILE", requires = "pairs")]
     output: Option<PathBuf>,
-    /// Only the first so many rows of --pairs
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
-    /// Always take the likeliest token: temperature 0
+    /// Greedy decoding: temperature 0
     #[arg(long, conflicts_with = "temperature")]
     greedy: bool,
-    /// 0 is greedy
-    #[arg(long, value_name = "NUMBER", default_value_t = GenerateConfig::default().temperature)]
-    temperature: f64,
-    /// Keep the likeliest tokens that hold so much probability
-    #[arg(long, value_name = "NUMBER", default_value_t = GenerateConfig::default().top_p)]
-    top_p: f64,
-    /// Keep the likeliest so many tokens; 0 keeps all
-    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().top_k)]
-    top_k: u32,
-    /// Makes tokens that stand already less likely; 1 is off
-    #[arg(long, value_name = "NUMBER", default_value_t = GenerateConfig::default().repetition_penalty)]
-    repetition_penalty: f64,
-    /// Most new tokens per row
-    #[arg(long, value_name = "N", alias = "max-new-tokens", default_value_t = GenerateConfig::default().max_new_tokens)]
-    max_new: u32,
-    /// Rows written side by side
-    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().batch_size)]
-    batch_size: u32,
-    /// Same seed and settings, same text
-    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().seed)]
-    seed: u64,
-    /// f32, or int8: products in eight bits, faster on a CPU (about twice where it has instructions for them), other texts of the same quality
-    #[arg(long, value_parser = word::<WeightFormat>, default_value = "f32")]
-    weights: WeightFormat,
-    /// Longest sequence in tokens, prompt and instruction together, for --pairs [default: as in training]
-    #[arg(long, value_name = "N")]
-    max_length: Option<u32>,
+    #[command(flatten)]
+    settings: SettingFlags<Generation>,
+    /// Maximum sequence length in tokens, prompt and instruction together, for --pairs [default: as in training]
+    #[arg(long, alias = "max-length", value_name = "N")]
+    max_seq_length: Option<u32>,
     #[command(flatten)]
     device: DeviceFlag,
     #[command(flatten)]
@@ -86,19 +61,11 @@ pub struct Generate {
 
 impl Generate {
     pub fn run(&self, output: &Output) -> Result<()> {
-        let config = GenerateConfig {
-            file: String::new(),
-            limit: self.limit,
-            temperature: if self.greedy { 0.0 } else { self.temperature },
-            top_p: self.top_p,
-            top_k: self.top_k,
-            repetition_penalty: self.repetition_penalty,
-            max_new_tokens: self.max_new,
-            batch_size: self.batch_size,
-            seed: self.seed,
-            weights: self.weights,
-        };
-        adapter::generate_config(&config)?;
+        let mut config = GenerateConfig::default();
+        self.settings.apply(&mut config)?;
+        if self.greedy {
+            config.temperature = 0.0;
+        }
         let path = model_path(&self.model, &self.folder.data)?;
         let mut bench = Bench::new(&self.device.device);
         let mut progress = Progress::new();
@@ -109,7 +76,7 @@ impl Generate {
         };
         let text = match &lora {
             Some(lora) => lora.template.clone(),
-            None => adapter::template(&TemplateConfig::default())?,
+            None => TemplateConfig::default(),
         };
         let template = Template::new(text, &base.tokenizer).map_err(adapter::error)?;
         if let Some(lora) = &lora {
@@ -136,7 +103,7 @@ impl Generate {
         let context = base.config.max_position_embeddings;
         if ids.len() + config.max_new_tokens as usize > context {
             return Err(adapter::invalid(
-                "--max-new",
+                "--max-new-tokens",
                 config.max_new_tokens,
                 &format!(
                     "at most {} after this prompt of {} tokens, since the context is {context}",
@@ -154,7 +121,7 @@ impl Generate {
             lora,
             &rows,
             base.tokenizer.eos_ids(),
-            &adapter::generate_config(config)?,
+            config,
             &interrupt::control(),
             &mut |event| match event {
                 GenerateEvent::Token { .. } => {
@@ -195,10 +162,10 @@ impl Generate {
         output: &Output,
     ) -> Result<()> {
         let corpus = work::generate::corpus(file, config.limit)?;
-        let max_length = match (self.max_length, lora) {
+        let max_length = match (self.max_seq_length, lora) {
             (Some(length), _) => length,
-            (None, Some(lora)) => adapter::whole(lora.max_length),
-            (None, None) => spec::TrainConfig::default().max_length,
+            (None, Some(lora)) => lora.max_seq_length,
+            (None, None) => spec::TrainConfig::default().max_seq_length,
         };
         let job = work::generate::Job { base, lora, template, max_length, config };
         let mut written = Vec::new();

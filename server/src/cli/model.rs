@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use engine::lora::LoraConfig;
 use engine::model::BaseModel;
 use serde_json::json;
-use spec::{AppError, Projection};
+use spec::{AppError, TrainConfig};
 
-use super::flags::{DataFolderFlag, DeviceFlag, TARGETS_HELP, model_path, projection};
+use super::flags::{AdapterSize, DataFolderFlag, DeviceFlag, SettingFlags, model_path};
 use super::output::{Output, grouped};
 use super::progress::Progress;
 use super::{Result, interrupt};
@@ -46,11 +47,8 @@ pub struct Fetch {
 pub struct Inspect {
     /// A model folder, a GGUF file, or a config.json
     path: String,
-    /// LoRA rank
-    #[arg(long, default_value_t = 16)]
-    rank: u32,
-    #[arg(long, value_delimiter = ',', default_value = "q_proj,v_proj", value_parser = projection, help = TARGETS_HELP)]
-    targets: Vec<Projection>,
+    #[command(flatten)]
+    adapter: SettingFlags<AdapterSize>,
     #[command(flatten)]
     folder: DataFolderFlag,
 }
@@ -126,13 +124,15 @@ impl Inspect {
     fn run(&self, output: &Output) -> Result<()> {
         let path = model_path(&self.path, &self.folder.data)?;
         let config = engine::model::inspect(&path).map_err(adapter::error)?;
-        let lora = adapter::lora(self.rank, f64::from(self.rank) * 2.0, 0.0, &self.targets)?;
+        let mut size = TrainConfig::default();
+        self.adapter.apply(&mut size)?;
+        let lora = LoraConfig::from(&size);
         let (trainable, percent) = (lora.trainable(&config), lora.trainable_percent(&config));
         let answer = json!({
             "path": path,
             "architecture": "llama",
             "parameters": config.parameters(),
-            "rank": self.rank,
+            "rank": lora.rank,
             "targets": lora.targets,
             "trainable": trainable,
             "trainable_percent": percent,
@@ -151,10 +151,10 @@ impl Inspect {
         output.answer(&answer, |text| {
             text.field("architecture", "llama");
             text.field("parameters", grouped(config.parameters()));
-            let targets: Vec<_> = self.targets.iter().map(|target| target.as_str()).collect();
+            let targets: Vec<_> = lora.targets.iter().map(|target| target.as_str()).collect();
             text.field(
                 "trainable with LoRA",
-                format_args!("{} ({percent:.4} %) at rank {} on {}", grouped(trainable), self.rank, targets.join(", ")),
+                format_args!("{} ({percent:.4} %) at rank {} on {}", grouped(trainable), lora.rank, targets.join(", ")),
             );
             text.field("layers", config.num_hidden_layers);
             text.field("hidden size", config.hidden_size);

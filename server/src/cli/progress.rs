@@ -40,6 +40,7 @@ impl Progress {
     pub fn event(&mut self, event: &RunEvent) {
         match event {
             RunEvent::Phase { text } => self.phase(text),
+            RunEvent::Warning { text } => self.line(text),
             RunEvent::Progress { done, total } => self.advance(*done, *total),
             RunEvent::Integrity { integrity } => self.line(&format!(
                 "{} pairs: {} shortened, {} left out, {} targets cut; {} of {} tokens supervised",

@@ -49,7 +49,7 @@ impl Run {
         let beside = self.experiment.parent().map(PathBuf::from).unwrap_or_default();
         with_service(&self.folder, &self.device, |service, runtime| {
             let cells = file.cells(&beside, service.resources())?;
-            let experiment = service.create_from(&file.experiment.name, &cells)?;
+            let experiment = service.create_from(&file.name, &cells)?;
             let notebook = runtime.block_on(async {
                 let mut notices = service.subscribe();
                 service.ask(RunAll { experiment, key: key()? }).await?;

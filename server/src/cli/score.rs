@@ -82,12 +82,12 @@ impl Score {
             })
             .collect();
         let scores: Vec<_> = inputs.iter().map(engine::score::score_pair).collect();
-        let summary = adapter::score_summary(&engine::score::summarise(&inputs, &scores, self.seed));
+        let summary = engine::score::summarise(&inputs, &scores, self.seed);
         let rows: Vec<Value> = scores
             .iter()
             .enumerate()
             .map(|(index, scores)| {
-                let mut row = json!(adapter::pair_scores(scores));
+                let mut row = json!(scores);
                 row["index"] = json!(index);
                 row
             })
@@ -156,7 +156,8 @@ impl Score {
 /// The wire's summary, with tags as one object.
 pub fn summary_json(summary: &ScoreSummary) -> Value {
     let mut value = json!(summary);
-    let tags: Map<String, Value> = summary.tags.iter().map(|tag| (tag.name.clone(), json!(tag.count))).collect();
+    let tags: Map<String, Value> =
+        summary.tags.iter().map(|tag| (tag.tag.as_str().to_owned(), json!(tag.count))).collect();
     value["tags"] = Value::Object(tags);
     value
 }
@@ -171,8 +172,12 @@ pub fn show(text: &mut Text, summary: &ScoreSummary) {
     if let Some(reference) = &summary.reference {
         figures(text, "reference", reference);
     }
-    let tags: Vec<String> =
-        summary.tags.iter().filter(|tag| tag.count > 0).map(|tag| format!("{} {}", tag.count, tag.name)).collect();
+    let tags: Vec<String> = summary
+        .tags
+        .iter()
+        .filter(|tag| tag.count > 0)
+        .map(|tag| format!("{} {}", tag.count, tag.tag.as_str()))
+        .collect();
     text.field("without failure tags", format_args!("{}   {}", summary.without_tags, tags.join(", ")));
 }
 

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use engine::data::{Format, Split};
 use serde_json::json;
-use spec::{
-    AppError, DataConfig, DataOutput, LossOn, Projection, RunEvent, RunView, Schedule, TrainConfig, Truncation,
-};
+use spec::{AppError, DataConfig, DataOutput, RunEvent, RunView, TrainConfig};
 
 use super::experiment::ExperimentFile;
-use super::flags::{DeviceFlag, NamedRule, OrNone, RuleFlags, TARGETS_HELP, model_path, or_none, projection, word};
+use super::flags::{self, DeviceFlag, NamedRule, RuleFlags, SettingFlags, model_path};
 use super::output::{Output, grouped};
 use super::progress::{Progress, duration};
 use super::{Result, interrupt};
@@ -47,141 +45,14 @@ pub struct Train {
     #[command(flatten)]
     rule: RuleFlags,
     #[command(flatten)]
-    split: SplitFlags,
+    split: SettingFlags<flags::Split>,
     #[command(flatten)]
-    settings: TrainFlags,
-}
-
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Split")]
-struct SplitFlags {
-    /// Share of conversations held out for validation [default: 0.1]
-    #[arg(long, value_name = "NUMBER")]
-    validation_fraction: Option<f64>,
-    #[arg(long, value_name = "N", help = "Seed of the split [default: 1]")]
-    split_seed: Option<u64>,
-}
-
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Training settings")]
-struct TrainFlags {
-    /// LoRA rank [default: 16]
-    #[arg(long)]
-    rank: Option<u32>,
-    /// LoRA alpha [default: 32]
-    #[arg(long)]
-    alpha: Option<f64>,
-    /// LoRA dropout [default: 0.1]
-    #[arg(long)]
-    dropout: Option<f64>,
-    #[arg(long, value_delimiter = ',', value_parser = projection, help = TARGETS_HELP)]
-    targets: Option<Vec<Projection>>,
-    /// Template: what the model reads; holds {response} once
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    /// Template: what it is to write; holds {instruction} once
-    #[arg(long, value_name = "TEXT")]
-    target: Option<String>,
-    /// Template: end marker: eos, none, or a text [default: eos]
-    #[arg(long, value_name = "TEXT")]
-    end: Option<String>,
-    /// Longest training sequence in tokens [default: 512]
-    #[arg(long, value_name = "N")]
-    max_length: Option<u32>,
-    /// response (it is shortened, targets stay whole) or right [default: response]
-    #[arg(long, value_parser = word::<Truncation>)]
-    truncation: Option<Truncation>,
-    /// target or all [default: target]
-    #[arg(long, value_parser = word::<LossOn>)]
-    loss_on: Option<LossOn>,
-    /// Passes over the pairs [default: 2]
-    #[arg(long, value_name = "N")]
-    epochs: Option<u32>,
-    /// Stop after so many optimizer steps, or `none`
-    #[arg(long, value_name = "N", value_parser = or_none::<u32>)]
-    max_steps: Option<OrNone<u32>>,
-    /// Pairs per forward pass [default: 4]
-    #[arg(long, value_name = "N")]
-    batch_size: Option<u32>,
-    /// Forward passes per optimizer step [default: 2]
-    #[arg(long, value_name = "N")]
-    accumulation: Option<u32>,
-    /// Peak learning rate [default: 0.001]
-    #[arg(long, value_name = "NUMBER")]
-    learning_rate: Option<f64>,
-    /// constant, linear or cosine [default: linear]
-    #[arg(long, value_parser = word::<Schedule>)]
-    schedule: Option<Schedule>,
-    /// Steps of linear warm-up [default: 4]
-    #[arg(long, value_name = "N")]
-    warmup_steps: Option<u32>,
-    /// AdamW's weight decay [default: 0.01]
-    #[arg(long, value_name = "NUMBER")]
-    weight_decay: Option<f64>,
-    /// Largest global gradient norm; 0 turns clipping off [default: 1]
-    #[arg(long, value_name = "NUMBER")]
-    clip_norm: Option<f64>,
-    /// Of everything random in training [default: 1]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Validation loss every so many steps, or `none`
-    #[arg(long, value_name = "N", value_parser = or_none::<u32>)]
-    evaluate_every: Option<OrNone<u32>>,
-    /// Checkpoint every so many steps, or `none` [default: 10]
-    #[arg(long, value_name = "N", value_parser = or_none::<u32>)]
-    checkpoint_every: Option<OrNone<u32>>,
-    /// Validation pairs written for at each checkpoint [default: 2]
-    #[arg(long, value_name = "N")]
-    samples: Option<u32>,
-    /// Compute each layer again in backward: the same numbers in less memory, more slowly
-    #[arg(long)]
-    recompute_layers: bool,
-}
-
-impl TrainFlags {
-    fn over(self, mut config: TrainConfig) -> TrainConfig {
-        fn set<T>(field: &mut T, flag: Option<T>) {
-            if let Some(value) = flag {
-                *field = value;
-            }
-        }
-        set(&mut config.rank, self.rank);
-        set(&mut config.alpha, self.alpha);
-        set(&mut config.dropout, self.dropout);
-        set(&mut config.targets, self.targets);
-        if self.prompt.is_some() {
-            // Another prompt is for both, unless the file said otherwise for generation.
-            config.template.generation_prompt = None;
-        }
-        set(&mut config.template.prompt, self.prompt);
-        set(&mut config.template.target, self.target);
-        set(&mut config.template.end, self.end);
-        set(&mut config.max_length, self.max_length);
-        set(&mut config.truncation, self.truncation);
-        set(&mut config.loss_on, self.loss_on);
-        set(&mut config.epochs, self.epochs);
-        set(&mut config.max_steps, self.max_steps.map(OrNone::into_option));
-        set(&mut config.batch_size, self.batch_size);
-        set(&mut config.accumulation, self.accumulation);
-        set(&mut config.learning_rate, self.learning_rate);
-        set(&mut config.schedule, self.schedule);
-        set(&mut config.warmup_steps, self.warmup_steps);
-        set(&mut config.weight_decay, self.weight_decay);
-        set(&mut config.clip_norm, self.clip_norm);
-        set(&mut config.seed, self.seed);
-        set(&mut config.evaluate_every, self.evaluate_every.map(OrNone::into_option));
-        set(&mut config.checkpoint_every, self.checkpoint_every.map(OrNone::into_option));
-        set(&mut config.samples, self.samples);
-        config.recompute_layers |= self.recompute_layers;
-        config
-    }
+    settings: SettingFlags<flags::Training>,
 }
 
 impl Train {
     pub fn run(&self, output: &Output) -> Result<()> {
         let (data, train) = self.configs()?;
-        adapter::train_config(&train)?;
-        adapter::template(&train.template)?;
         let path = model_path(&self.model, &self.models_in)?;
         std::fs::create_dir_all(&self.output)
             .map_err(|error| adapter::error(engine::Error::io(&self.output)(error)))?;
@@ -238,36 +109,36 @@ impl Train {
 
     /// Flags over the file's tables, or over the defaults.
     fn configs(&self) -> Result<(DataConfig, TrainConfig)> {
-        let (data, train) = match &self.config {
+        let (mut data, mut train) = match &self.config {
             Some(path) => {
                 let file = ExperimentFile::read(path)?;
-                (self.rule.over(file.data), file.train)
+                (self.rule.over(file.data)?, file.train)
             }
-            None => (self.rule.config(), TrainConfig::default()),
+            None => (self.rule.config()?, TrainConfig::default()),
         };
-        let data = DataConfig {
-            validation_fraction: self.split.validation_fraction.unwrap_or(data.validation_fraction),
-            split_seed: self.split.split_seed.unwrap_or(data.split_seed),
-            ..data
-        };
-        Ok((data, self.settings.clone().over(train)))
+        self.split.apply(&mut data)?;
+        if self.settings.is_given("template.prompt") {
+            // Another prompt is for both, unless generation's is given too.
+            train.template.generation_prompt = None;
+        }
+        self.settings.apply(&mut train)?;
+        Ok((data, train))
     }
 
     fn prepare(&self, data: DataConfig, emit: &mut dyn FnMut(RunEvent)) -> Result<(DataOutput, Split)> {
         let mut data = data;
         if self.rule.is_default() && self.config.is_none() && self.holds_pairs()? {
             let all = RuleFlags { rule: Some(NamedRule::All), ..self.rule.clone() };
-            data = all.over(data);
+            data = all.over(data)?;
         }
         work::data::prepare(&self.file, &data, &self.output, emit)
     }
 
     /// Pairs that somebody chose already, rather than conversations to choose from?
     fn holds_pairs(&self) -> Result<bool> {
-        let config = RuleFlags { rule: Some(NamedRule::All), ..self.rule.clone() }.config();
-        let looked_at =
-            engine::data::prepare(&self.file, adapter::format(config.format), &adapter::pair_rule(&config)?)
-                .map_err(adapter::error)?;
+        let config = RuleFlags { rule: Some(NamedRule::All), ..self.rule.clone() }.config()?;
+        let looked_at = engine::data::prepare(&self.file, adapter::format(config.format), &adapter::pair_rule(&config))
+            .map_err(adapter::error)?;
         Ok(matches!(looked_at.format, Format::Pairs | Format::Alpaca))
     }
 }

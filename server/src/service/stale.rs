@@ -112,12 +112,12 @@ mod tests {
     fn a_changed_field_is_named_with_both_values() {
         check(|config| config.learning_rate = 0.0002, "learning_rate", "0.001", "0.0002");
         check(|config| config.max_steps = Some(5), "max_steps", "none", "5");
-        check(|config| config.targets = vec![Projection::QProj], "targets", "q_proj, v_proj", "q_proj");
+        check(|config| config.target_modules = vec![Projection::QProj], "target_modules", "q_proj, v_proj", "q_proj");
     }
 
     #[test]
     fn a_nested_field_has_a_dotted_name() {
-        let template = TemplateConfig { end: "none".to_owned(), ..TemplateConfig::default() };
+        let template = TemplateConfig { end: spec::EndMarker::None, ..TemplateConfig::default() };
         check(|config| config.template = template, "template.end", "eos", "none");
     }
 

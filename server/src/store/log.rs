@@ -155,6 +155,7 @@ fn durable(event: &RunEvent) -> Durable {
             Durable::PowerCut
         }
         RunEvent::Phase { .. }
+        | RunEvent::Warning { .. }
         | RunEvent::Progress { .. }
         | RunEvent::Integrity { .. }
         | RunEvent::Step { .. }

@@ -94,7 +94,7 @@ pub(super) fn rows(connection: &Connection, query: &str, values: &[&dyn rusqlite
 pub(super) fn insert(transaction: &Transaction<'_>, run: i64, pair: &GeneratedPair) -> Result<()> {
     let reference = pair.reference.as_deref().unwrap_or_default();
     let text = format!("{}\n{}\n{}", pair.generated, reference, pair.response).to_lowercase();
-    let tags = pair.scores.tags.iter().fold(" ".to_owned(), |tags, tag| tags + tag + " ");
+    let tags = pair.scores.tags.iter().fold(" ".to_owned(), |tags, tag| tags + tag.as_str() + " ");
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO pairs (run, row, pair, text, tags, rouge, copied, words, format)

@@ -36,19 +36,19 @@ pub fn prepare(
     folder: &Path,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<(DataOutput, Split)> {
-    let rule = adapter::pair_rule(config)?;
+    let rule = adapter::pair_rule(config);
     phase(emit, "reading the conversations");
     let prepared = engine::data::prepare(file, adapter::format(config.format), &rule).map_err(adapter::error)?;
     if prepared.pairs.is_empty() {
         return Err(adapter::error(engine::Error::Empty(nothing_left(&prepared))));
     }
     phase(emit, "splitting by conversation");
-    let split = engine::data::split(prepared.pairs.clone(), config.validation_fraction, config.split_seed)
+    let split = engine::data::split(prepared.pairs.clone(), config.validation_split, config.split_seed)
         .map_err(adapter::error)?;
     if split.train.is_empty() {
         return Err(adapter::invalid(
-            "validation_fraction",
-            config.validation_fraction,
+            "validation_split",
+            config.validation_split,
             "so small that pairs are left to train on",
         ));
     }

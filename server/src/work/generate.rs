@@ -11,9 +11,9 @@ use engine::data::CorpusRow;
 use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow};
 use engine::lora::Adapter;
 use engine::model::BaseModel;
-use engine::score::{PairScores, ScoreInput, Tag};
+use engine::score::ScoreInput;
 use engine::template::Template;
-use spec::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, RunEvent};
+use spec::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, PairScores, RunEvent};
 
 use super::{Ended, Result, RunContext, Session, model, parts, phase, progress};
 use crate::adapter;
@@ -33,7 +33,6 @@ pub(super) fn execute(
     config: &GenerateConfig,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
-    adapter::generate_config(config)?;
     let started = Instant::now();
     let (_, model_config, model_output) = parts!(&context.inputs, Model);
     let (train_input, train_config, _) = parts!(&context.inputs, Train);
@@ -44,11 +43,10 @@ pub(super) fn execute(
     model::check_unchanged(base, model_output)?;
     phase(emit, "reading the adapter");
     let lora = Adapter::load(&train_input.folder.join(super::train::ADAPTER), base).map_err(adapter::error)?;
-    let template =
-        Template::new(adapter::template(&train_config.template)?, &base.tokenizer).map_err(adapter::error)?;
+    let template = Template::new(train_config.template.clone(), &base.tokenizer).map_err(adapter::error)?;
     lora.check(base, &template).map_err(adapter::error)?;
 
-    let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_length, config };
+    let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_seq_length, config };
     let mut pairs: Vec<GeneratedPair> =
         context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.len()).cloned().collect();
     run(&job, &corpus, &mut pairs, &mut |_| {}, &context.control, emit)?;
@@ -100,9 +98,10 @@ pub fn run(
     control: &Control,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<()> {
-    let config = adapter::generate_config(job.config)?;
+    let config = job.config;
     let tokenizer = &job.base.tokenizer;
-    let longest = max_prompt(job.max_length as usize, config.max_new_tokens, job.base.config.max_position_embeddings)?;
+    let longest =
+        max_prompt(job.max_length as usize, config.max_new_tokens as usize, job.base.config.max_position_embeddings)?;
     let done: BTreeSet<u32> = pairs.iter().map(|pair| pair.index).collect();
     phase(emit, "encoding the prompts");
     let mut rows = Vec::with_capacity(corpus.len());
@@ -120,26 +119,21 @@ pub fn run(
     let total = corpus.len() as u64;
     progress(emit)(pairs.len() as u64, total);
     let mut batch = TokenBatch::new();
-    let ended = engine::generate::generate(
-        job.base,
-        job.lora,
-        &rows,
-        job.template.stop_ids(),
-        &config,
-        control,
-        &mut |event| match event {
-            GenerateEvent::Token { index, text } => batch.push(index, text, emit),
-            GenerateEvent::Row(row) => {
-                batch.flush(emit);
-                let Some(source) = corpus.get(row.index as usize) else { return };
-                on_row(&row);
-                let pair = scored(&row, source, job.template);
-                pairs.push(pair.clone());
-                emit(RunEvent::Pair { pair });
-                emit(RunEvent::Progress { done: pairs.len() as u64, total });
+    let ended =
+        engine::generate::generate(job.base, job.lora, &rows, job.template.stop_ids(), config, control, &mut |event| {
+            match event {
+                GenerateEvent::Token { index, text } => batch.push(index, text, emit),
+                GenerateEvent::Row(row) => {
+                    batch.flush(emit);
+                    let Some(source) = corpus.get(row.index as usize) else { return };
+                    on_row(&row);
+                    let pair = scored(&row, source, job.template);
+                    pairs.push(pair.clone());
+                    emit(RunEvent::Pair { pair });
+                    emit(RunEvent::Progress { done: pairs.len() as u64, total });
+                }
             }
-        },
-    );
+        });
     batch.flush(emit);
     ended.map_err(adapter::error)
 }
@@ -180,7 +174,7 @@ fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> Genera
         tokens: adapter::whole(row.ids.len()),
         ended,
         response_tokens_cut: adapter::whole(row.response_tokens_cut),
-        scores: adapter::pair_scores(&scores),
+        scores,
     }
 }
 
@@ -198,12 +192,9 @@ pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
     let scores: Vec<PairScores> = inputs
         .iter()
         .zip(pairs)
-        .map(|(input, pair)| PairScores {
-            tags: Tag::ALL.into_iter().filter(|tag| pair.scores.tags.iter().any(|name| name == tag.as_str())).collect(),
-            ..engine::score::score_pair(input)
-        })
+        .map(|(input, pair)| PairScores { tags: pair.scores.tags.clone(), ..engine::score::score_pair(input) })
         .collect();
-    adapter::score_summary(&engine::score::summarise(&inputs, &scores, SHUFFLE_SEED))
+    engine::score::summarise(&inputs, &scores, SHUFFLE_SEED)
 }
 
 /// One pair per line, durably.

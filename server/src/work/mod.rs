@@ -62,6 +62,8 @@ pub enum Ended {
 pub type Result<T, E = AppError> = std::result::Result<T, E>;
 
 pub fn execute(session: &mut Session, context: &RunContext, emit: &mut dyn FnMut(RunEvent)) -> Result<Ended> {
+    // A stored configuration may be of a version with other ranges.
+    context.config.validate()?;
     let ended = match &context.config {
         CellConfig::Data(config) => data::execute(session, context, config, emit),
         CellConfig::Model(config) => model::execute(session, context, config, emit),

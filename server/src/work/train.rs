@@ -8,6 +8,7 @@ use engine::Control;
 use engine::data::Pair;
 use engine::model::BaseModel;
 use engine::template::Template;
+use engine::train::TrainOutcome;
 use spec::{CellKind, CellOutput, RunEvent, TrainConfig, TrainOutput};
 
 use super::{Ended, Result, RunContext, Session, data, model, parts, phase};
@@ -21,9 +22,6 @@ pub(super) fn execute(
     config: &TrainConfig,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
-    // Settings first: a refusal should not wait for a model to load.
-    adapter::train_config(config)?;
-    adapter::template(&config.template)?;
     let data = super::input(&context.inputs, CellKind::Data)?;
     let (_, model_config, model_output) = parts!(&context.inputs, Model);
     phase(emit, "reading the pairs");
@@ -47,22 +45,24 @@ pub fn run(
     control: &Control,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Option<TrainOutput>> {
-    let engine_config = adapter::train_config(config)?;
-    let template = Template::new(adapter::template(&config.template)?, &base.tokenizer).map_err(adapter::error)?;
+    let template = Template::new(config.template.clone(), &base.tokenizer).map_err(adapter::error)?;
     let job = engine::train::TrainJob {
         model: base,
         template: &template,
         train,
         validation,
-        config: &engine_config,
+        config,
         folder,
-        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: None,
     };
-    let outcome =
-        engine::train::train(&job, control, &mut |event| emit(adapter::train_event(event))).map_err(adapter::error)?;
-    if outcome.stopped_at.is_some() {
-        return Ok(None);
+    let emit = &mut |event: RunEvent| {
+        if let RunEvent::Warning { text } = &event {
+            tracing::warn!("{text}");
+        }
+        emit(event);
+    };
+    match engine::train::train(&job, control, emit).map_err(adapter::error)? {
+        TrainOutcome::Done(output) => Ok(Some(output)),
+        TrainOutcome::Stopped { .. } => Ok(None),
     }
-    Ok(Some(adapter::train_output(outcome, template.sha256())))
 }

@@ -19,7 +19,7 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
         CellConfig::Train(TrainConfig {
             epochs: 1,
             max_steps: Some(3),
-            max_length: 256,
+            max_seq_length: 256,
             samples: 1,
             ..TrainConfig::default()
         }),

@@ -9,8 +9,9 @@ use anyhow::Result;
 use clap::Args;
 use engine::Control;
 use engine::device::Device;
-use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, WeightFormat, generate};
+use engine::generate::{GenerateEvent, GenerateRow, generate};
 use serde_json::{Value, json};
+use spec::{GenerateConfig, WeightFormat};
 
 use super::{load, text};
 
@@ -24,10 +25,10 @@ pub struct Generate {
     #[arg(long, default_value_t = 16)]
     n: usize,
     #[arg(long, default_value_t = 16)]
-    batch: usize,
+    batch: u32,
     /// New tokens for each; nothing ends earlier
     #[arg(long, default_value_t = 48)]
-    new: usize,
+    new: u32,
     #[arg(long, default_value_t = 512)]
     max_prompt: usize,
     /// In int8
@@ -50,14 +51,10 @@ impl Generate {
             }
         }
         let config = GenerateConfig {
-            temperature: 0.7,
-            top_p: 0.9,
-            top_k: 50,
-            repetition_penalty: 1.0,
             max_new_tokens: self.new,
             batch_size: self.batch,
-            seed: 1,
             weights: if self.int8 { WeightFormat::Int8 } else { WeightFormat::F32 },
+            ..GenerateConfig::default()
         };
         let started = Instant::now();
         let mut first = BTreeMap::new();

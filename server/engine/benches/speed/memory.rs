@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use engine::device::Device;
-use engine::train::LossOn;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Value, json};
+use spec::LossOn;
 
 use super::load;
 use super::train::{config, fixed_pairs, report, timed};
@@ -39,7 +39,7 @@ impl Memory {
         write_model(&folder, &self.tokenizer, self.layers)?;
         let model = load(&folder, device)?;
         let mut config = config(self.batch, self.seq, LossOn::All, 2);
-        config.recompute_layers = self.recompute;
+        config.gradient_checkpointing = self.recompute;
         let pairs = fixed_pairs(&model, self.batch, self.seq)?;
         let (steps, outcome) = timed(&model, &pairs, &config)?;
         ensure!(steps[0].tokens == (self.batch * self.seq) as u64, "sequences are not full");

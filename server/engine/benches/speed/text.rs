@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use engine::data::Pair;
-use engine::template::{EndMarker, Template, TemplateText};
+use engine::template::Template;
 use engine::tokenizer::Tokenizer;
 use serde_json::Value;
+use spec::{EndMarker, TemplateConfig};
 
 /// The peers' template, so that both sides read the same tokens.
 pub fn template(tokenizer: &Tokenizer) -> Result<Template> {
-    let text = TemplateText {
+    let text = TemplateConfig {
         prompt: "Response: {response}\n\nInstruction:".to_owned(),
         target: " {instruction}".to_owned(),
         end: EndMarker::Eos,

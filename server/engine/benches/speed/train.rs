@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use engine::Control;
 use engine::data::Pair;
 use engine::device::Device;
-use engine::lora::{LoraConfig, Projection};
 use engine::measure::gemm_peak;
 use engine::model::{BaseModel, LlamaConfig};
-use engine::template::Truncation;
-use engine::train::{LossOn, Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
+use engine::train::{TrainJob, TrainOutcome, train};
 use serde_json::{Value, json};
+use spec::{LossOn, RunEvent, Schedule, StepPoint, TrainConfig, TrainOutput};
 
 use super::{load, text};
 
@@ -62,26 +61,19 @@ pub struct Real {
 
 /// The recipe's adapter, one micro-batch a step.
 pub fn config(batch: usize, max_length: usize, loss_on: LossOn, steps: u32) -> TrainConfig {
-    let targets = vec![Projection::QProj, Projection::VProj];
     TrainConfig {
-        lora: LoraConfig { rank: 16, alpha: 32.0, dropout: 0.1, targets },
-        max_length,
-        truncation: Truncation::Response,
+        max_seq_length: max_length as u32,
         loss_on,
         epochs: 10_000,
         max_steps: Some(steps),
-        batch_size: batch,
-        accumulation: 1,
+        batch_size: batch as u32,
+        gradient_accumulation_steps: 1,
         learning_rate: 5e-4,
-        schedule: Schedule::Constant,
+        lr_scheduler: Schedule::Constant,
         warmup_steps: 0,
-        weight_decay: 0.01,
-        clip_norm: 1.0,
-        seed: 1,
-        evaluate_every: None,
-        checkpoint_every: None,
+        save_steps: None,
         samples: 0,
-        recompute_layers: false,
+        ..TrainConfig::default()
     }
 }
 
@@ -94,7 +86,7 @@ impl Fixed {
             Loss::Last64 => LossOn::Target,
         };
         let mut config = config(self.batch, self.seq, loss_on, self.steps + 1);
-        config.recompute_layers = self.recompute;
+        config.gradient_checkpointing = self.recompute;
         let (steps, _) = timed(&model, &pairs, &config)?;
         ensure!(steps.iter().all(|step| step.tokens == (self.batch * self.seq) as u64), "sequences are not full");
         let mut found = report("train", &steps[1..]);
@@ -199,13 +191,13 @@ pub fn fixed_pairs(model: &BaseModel, batch: usize, seq: usize) -> Result<Vec<Pa
                     return Ok(pair);
                 }
             }
-            anyhow::bail!("no instruction of at most 64 tokens")
+            bail!("no instruction of at most 64 tokens")
         })
         .collect()
 }
 
 /// Every step of a training, and its outcome.
-pub fn timed(model: &BaseModel, pairs: &[Pair], config: &TrainConfig) -> Result<(Vec<Step>, TrainOutcome)> {
+pub fn timed(model: &BaseModel, pairs: &[Pair], config: &TrainConfig) -> Result<(Vec<StepPoint>, TrainOutput)> {
     timed_with(model, pairs, config, &mut |_| {})
 }
 
@@ -213,8 +205,8 @@ fn timed_with(
     model: &BaseModel,
     pairs: &[Pair],
     config: &TrainConfig,
-    look: &mut dyn FnMut(&Step),
-) -> Result<(Vec<Step>, TrainOutcome)> {
+    look: &mut dyn FnMut(&StepPoint),
+) -> Result<(Vec<StepPoint>, TrainOutput)> {
     let template = text::template(&model.tokenizer)?;
     let folder = tempfile::tempdir()?;
     let job = TrainJob {
@@ -224,21 +216,23 @@ fn timed_with(
         validation: &[],
         config,
         folder: folder.path(),
-        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: None,
     };
     let mut steps = Vec::new();
     let outcome = train(&job, &Control::default(), &mut |event| {
-        if let TrainEvent::Step(step) = event {
+        if let RunEvent::Step { step } = event {
             look(&step);
             steps.push(step);
         }
     })?;
     ensure!(steps.len() > 1, "one step alone says nothing: the first warms up");
-    Ok((steps, outcome))
+    match outcome {
+        TrainOutcome::Done(output) => Ok((steps, output)),
+        TrainOutcome::Stopped { step } => bail!("training was stopped after step {step}"),
+    }
 }
 
-pub fn report(work: &str, steps: &[Step]) -> Value {
+pub fn report(work: &str, steps: &[StepPoint]) -> Value {
     let mut seconds: Vec<f64> = steps.iter().map(|step| step.tokens as f64 / step.tokens_per_s).collect();
     let tokens: u64 = steps.iter().map(|step| step.tokens).sum();
     let total: f64 = seconds.iter().sum();

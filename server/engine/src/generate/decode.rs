@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
+use spec::{GenerateConfig, WeightFormat};
 
 use super::sampler::Sampler;
-use super::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, WeightFormat};
+use super::{GenerateEvent, GenerateRow, GeneratedRow};
 use crate::control::Control;
 use crate::model::BaseModel;
 use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Matmul, Pass};
@@ -55,10 +56,10 @@ pub(crate) fn generate_with(
         model.check_ids(&row.prompt.ids)?;
         let prompt = row.prompt.ids.len();
         let left = context.saturating_sub(prompt);
-        if config.max_new_tokens > left {
+        if config.max_new_tokens as usize > left {
             let limit =
                 format!("at most {left}: the prompt has {prompt} of the {context} tokens of the model's context");
-            return Err(Error::invalid("max_new_tokens", config.max_new_tokens, limit));
+            return Err(Error::invalid("max_new_tokens", config.max_new_tokens as usize, limit));
         }
     }
     let int8 = match config.weights {
@@ -71,10 +72,10 @@ pub(crate) fn generate_with(
     let mut decoder = Decoder { model, llama, stop_ids, config, int8: int8.as_ref(), control, on_event };
     let prefix = decoder.prefill_prefix(rows)?;
     let mut waiting: VecDeque<&GenerateRow> = rows.iter().collect();
-    let mut active: Vec<Active<'_>> = Vec::with_capacity(config.batch_size);
+    let mut active: Vec<Active<'_>> = Vec::with_capacity(config.batch_size as usize);
     while !(waiting.is_empty() && active.is_empty()) {
         control.check()?;
-        let free = config.batch_size - active.len();
+        let free = config.batch_size as usize - active.len();
         if free > 0 && !waiting.is_empty() {
             active.extend(decoder.prefill(&mut waiting, free, prefix.as_ref())?);
         } else {
@@ -141,7 +142,7 @@ impl<'a> Decoder<'a> {
         let mut caches: Vec<KvCache> = chosen
             .iter()
             .map(|row| {
-                let capacity = row.prompt.ids.len() + self.config.max_new_tokens;
+                let capacity = row.prompt.ids.len() + self.config.max_new_tokens as usize;
                 let mut cache = KvCache::new(&self.model.config, capacity, &self.llama.device);
                 if let Some(prefix) = prefix {
                     cache.copy_prefix(prefix, known);
@@ -234,7 +235,7 @@ impl<'a> Decoder<'a> {
                 row.text.push_str(&text);
                 (self.on_event)(GenerateEvent::Token { index: row.row.index, text });
             }
-            if row.ids.len() >= self.config.max_new_tokens {
+            if row.ids.len() >= self.config.max_new_tokens as usize {
                 self.finish(row, None);
             } else {
                 still.push(row);

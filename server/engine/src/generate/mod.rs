@@ -2,9 +2,10 @@
 //!
 //! Knows prompts as token ids only; templates, scores and files are others' matters.
 
-mod config;
 mod decode;
 mod sampler;
+
+use spec::GenerateConfig;
 
 use crate::Result;
 use crate::control::Control;
@@ -12,8 +13,12 @@ use crate::lora::Adapter;
 use crate::model::BaseModel;
 use crate::template::EncodedPrompt;
 
-pub use config::{GenerateConfig, WeightFormat};
 pub(crate) use decode::generate_with;
+
+/// Greedy decoding: the most likely token, whatever the seed.
+pub fn greedy() -> GenerateConfig {
+    GenerateConfig { temperature: 0.0, top_p: 1.0, top_k: 0, ..GenerateConfig::default() }
+}
 
 /// One row to be written for. `index` names it in events and seeds its random stream.
 #[derive(Clone, Debug)]
@@ -50,7 +55,7 @@ impl GeneratedRow {
     }
 }
 
-/// Writes for every row; rows come as they finish. Stopped by `control`: [`crate::Error::Stopped`], what was given out
+/// `config` is validated. Writes for every row; rows come as they finish. Stopped by `control`: [`crate::Error::Stopped`], what was given out
 /// stays valid.
 ///
 /// Each row draws from a stream of its own, seeded by `config.seed` and its index, so its text does not depend on which
@@ -64,7 +69,6 @@ pub fn generate(
     control: &Control,
     on_event: &mut dyn FnMut(GenerateEvent),
 ) -> Result<()> {
-    config.validate()?;
     let merged = adapter.map(|adapter| model.llama.merged(&adapter.set));
     let llama = merged.as_ref().unwrap_or(&model.llama);
     generate_with(model, llama, rows, stop_ids, config, control, on_event)

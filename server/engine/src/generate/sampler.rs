@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::GenerateConfig;
 use crate::random::{Purpose, stream};
+use spec::GenerateConfig;
 
 pub(super) struct Sampler {
     random: ChaCha8Rng,
@@ -36,7 +36,7 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &[f32], config: &GenerateConfig) -> Option<u32> {
-        let mut kept = candidates(logits, config.top_k);
+        let mut kept = candidates(logits, config.top_k as usize);
         if kept.is_empty() {
             return None;
         }
@@ -113,10 +113,11 @@ fn highest(logits: &[f32]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::greedy;
     use super::*;
 
     fn config() -> GenerateConfig {
-        GenerateConfig { temperature: 1.0, ..GenerateConfig::greedy(8, 1) }
+        GenerateConfig { temperature: 1.0, ..greedy() }
     }
 
     fn draws(config: &GenerateConfig, logits: &[f32], times: usize) -> Vec<u32> {
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_largest_and_of_equals_the_first() {
-        let config = GenerateConfig::greedy(8, 1);
+        let config = greedy();
         assert_eq!(draws(&config, &[0.0, 3.0, 3.0, f32::NAN], 1), [1]);
     }
 
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_penalty_pushes_seen_tokens_down_whatever_their_sign() {
-        let config = GenerateConfig { repetition_penalty: 2.0, ..GenerateConfig::greedy(8, 1) };
+        let config = GenerateConfig { repetition_penalty: 2.0, ..greedy() };
         let mut sampler = Sampler::new(&config, 0, &[0]);
         assert_eq!(sampler.next(&mut [1.5, 1.0, -9.0], &config), Some(1));
         // Now 0 and 1 have been seen: 1.5 / 2, 1.0 / 2 against 0.8.

@@ -8,12 +8,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
+use spec::{Projection, TemplateConfig};
 
-use super::{LoraConfig, Projection};
+use super::{LoraConfig, Placed as _};
 use crate::model::llama::LoraSet;
 use crate::model::ops::Factors;
 use crate::model::{BaseModel, LlamaConfig};
-use crate::template::{Template, TemplateText};
+use crate::template::Template;
 use crate::{Error, Result, artifact};
 
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -60,8 +61,9 @@ impl Lock {
 struct LockFile {
     #[serde(flatten)]
     lock: Lock,
-    template: TemplateText,
-    max_length: usize,
+    template: TemplateConfig,
+    #[serde(alias = "max_length")]
+    max_seq_length: u32,
 }
 
 /// `adapter_config.json` as PEFT reads and writes it.
@@ -69,10 +71,8 @@ struct LockFile {
 struct PeftConfig {
     peft_type: String,
     task_type: String,
-    r: usize,
-    lora_alpha: f64,
-    lora_dropout: f64,
-    target_modules: Vec<Projection>,
+    #[serde(flatten)]
+    lora: LoraConfig,
     bias: String,
     #[serde(default)]
     base_model_name_or_path: Option<String>,
@@ -83,9 +83,9 @@ pub struct Adapter {
     pub config: LoraConfig,
     pub lock: Lock,
     /// The template that it was trained with.
-    pub template: TemplateText,
-    /// Longest sequence that it was trained on, in tokens.
-    pub max_length: usize,
+    pub template: TemplateConfig,
+    /// The maximum length of the sequences that it was trained on, in tokens.
+    pub max_seq_length: u32,
     /// Of its folder's manifest.
     pub sha256: String,
     pub(crate) set: LoraSet,
@@ -96,14 +96,13 @@ impl Adapter {
     pub fn load(folder: &Path, model: &BaseModel) -> Result<Self> {
         let sha256 = artifact::verify_folder(folder)?;
         let peft: PeftConfig = read_json(&folder.join(CONFIG))?;
-        let mut targets = peft.target_modules;
-        targets.sort();
-        targets.dedup();
-        let config = LoraConfig { rank: peft.r, alpha: peft.lora_alpha, dropout: peft.lora_dropout, targets };
+        let mut config = peft.lora;
+        config.targets.sort();
+        config.targets.dedup();
         config.validate()?;
-        let LockFile { lock, template, max_length } = read_json(&folder.join(LOCK))?;
+        let LockFile { lock, template, max_seq_length } = read_json(&folder.join(LOCK))?;
         let factors = read_factors(&folder.join(WEIGHTS), &config, &model.config, &model.device.inner)?;
-        Ok(Self { set: LoraSet { scale: config.scale(), factors }, config, lock, template, max_length, sha256 })
+        Ok(Self { set: LoraSet { scale: config.scale(), factors }, config, lock, template, max_seq_length, sha256 })
     }
 
     /// Refuses another template, tokenizer or base model, naming both sides.
@@ -116,20 +115,17 @@ impl Adapter {
         folder: &Path,
         config: &LoraConfig,
         lock: &Lock,
-        (template, max_length): (&TemplateText, usize),
+        (template, max_seq_length): (&TemplateConfig, u32),
         set: &LoraSet,
     ) -> Result<String> {
         let peft = PeftConfig {
             peft_type: "LORA".to_owned(),
             task_type: "CAUSAL_LM".to_owned(),
-            r: config.rank,
-            lora_alpha: config.alpha,
-            lora_dropout: config.dropout,
-            target_modules: config.targets.clone(),
+            lora: config.clone(),
             bias: "none".to_owned(),
             base_model_name_or_path: None,
         };
-        let lock = LockFile { lock: lock.clone(), template: template.clone(), max_length };
+        let lock = LockFile { lock: lock.clone(), template: template.clone(), max_seq_length };
         artifact::write_folder(folder, |temporary| {
             write_json(&temporary.join(CONFIG), &peft)?;
             write_json(&temporary.join(LOCK), &lock)?;

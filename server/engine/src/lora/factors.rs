@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 
-use super::LoraConfig;
+use super::{LoraConfig, Placed as _};
 use crate::model::LlamaConfig;
 use crate::model::llama::LoraSet;
 use crate::model::ops::Factors;

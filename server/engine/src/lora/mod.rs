@@ -7,45 +7,25 @@ mod adapter;
 mod factors;
 
 use serde::{Deserialize, Serialize};
+use spec::{Projection, Settings as _, TrainConfig};
 
+use crate::Result;
 use crate::model::LlamaConfig;
-use crate::{Error, Result};
 
 pub use adapter::{Adapter, Lock};
 pub(crate) use adapter::{read_factors, read_json, write_factors, write_json};
 pub(crate) use factors::fresh;
 
-/// The seven projections of a Llama layer, by HF's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Projection {
-    QProj,
-    KProj,
-    VProj,
-    OProj,
-    GateProj,
-    UpProj,
-    DownProj,
+/// Of a linear layer in a block of the model.
+pub(crate) trait Placed {
+    /// `self_attn.q_proj`
+    fn path(self) -> String;
+    /// `[out, in]`
+    fn shape(self, model: &LlamaConfig) -> [usize; 2];
 }
 
-impl Projection {
-    pub const ALL: [Projection; 7] =
-        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::QProj => "q_proj",
-            Self::KProj => "k_proj",
-            Self::VProj => "v_proj",
-            Self::OProj => "o_proj",
-            Self::GateProj => "gate_proj",
-            Self::UpProj => "up_proj",
-            Self::DownProj => "down_proj",
-        }
-    }
-
-    /// Where it stands in a layer: `self_attn.q_proj`.
-    pub(crate) fn path(self) -> String {
+impl Placed for Projection {
+    fn path(self) -> String {
         let block = match self {
             Self::QProj | Self::KProj | Self::VProj | Self::OProj => "self_attn",
             Self::GateProj | Self::UpProj | Self::DownProj => "mlp",
@@ -53,8 +33,7 @@ impl Projection {
         format!("{block}.{}", self.as_str())
     }
 
-    /// `[out, in]`
-    pub(crate) fn shape(self, model: &LlamaConfig) -> [usize; 2] {
+    fn shape(self, model: &LlamaConfig) -> [usize; 2] {
         let (hidden, ffn) = (model.hidden_size, model.intermediate_size);
         let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
         match self {
@@ -67,35 +46,40 @@ impl Projection {
     }
 }
 
+/// The settings of an adapter, with the names that PEFT's `adapter_config.json` gives them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoraConfig {
+    #[serde(rename = "r")]
     pub rank: usize,
+    #[serde(rename = "lora_alpha")]
     pub alpha: f64,
-    /// Of the adapter's input, 0..1.
+    /// Of the adapter's input.
+    #[serde(rename = "lora_dropout")]
     pub dropout: f64,
-    /// Sorted, without repeats, not empty.
+    #[serde(rename = "target_modules")]
     pub targets: Vec<Projection>,
 }
 
+impl From<&TrainConfig> for LoraConfig {
+    fn from(config: &TrainConfig) -> Self {
+        let mut targets = config.target_modules.clone();
+        targets.sort_unstable();
+        targets.dedup();
+        Self { rank: config.rank as usize, alpha: config.alpha, dropout: config.dropout, targets }
+    }
+}
+
 impl LoraConfig {
-    /// Ranges of every field, by name.
-    pub fn validate(&self) -> Result<()> {
-        if !(1..=1024).contains(&self.rank) {
-            return Err(Error::invalid("rank", self.rank, "1 to 1024"));
-        }
-        if !(self.alpha.is_finite() && self.alpha > 0.0 && self.alpha <= 1e6) {
-            return Err(Error::invalid("alpha", self.alpha, "greater than 0 and at most 1000000"));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::invalid("dropout", self.dropout, "at least 0 and below 1"));
-        }
-        if self.targets.is_empty() {
-            return Err(Error::invalid("targets", "empty", "at least one projection"));
-        }
-        if !self.targets.is_sorted_by(|a, b| a < b) {
-            return Err(Error::invalid("targets", format!("{:?}", self.targets), "sorted and without repeats"));
-        }
-        Ok(())
+    /// For a configuration that was read from a file: the ranges are those of the settings.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let settings = TrainConfig {
+            rank: u32::try_from(self.rank).unwrap_or(u32::MAX),
+            alpha: self.alpha,
+            dropout: self.dropout,
+            target_modules: self.targets.clone(),
+            ..TrainConfig::default()
+        };
+        Ok(settings.validate()?)
     }
 
     pub(crate) fn scale(&self) -> f64 {
@@ -148,8 +132,7 @@ mod tests {
             (LoraConfig { rank: 0, ..good.clone() }, "rank"),
             (LoraConfig { alpha: f64::NAN, ..good.clone() }, "alpha"),
             (LoraConfig { dropout: 1.0, ..good.clone() }, "dropout"),
-            (LoraConfig { targets: vec![], ..good.clone() }, "targets"),
-            (LoraConfig { targets: vec![Projection::VProj, Projection::QProj], ..good }, "targets"),
+            (LoraConfig { targets: vec![], ..good }, "target_modules"),
         ] {
             assert!(bad.validate().unwrap_err().to_string().starts_with(field));
         }

@@ -10,10 +10,11 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+use spec::PairScores;
+
 use crate::words;
 
-pub use summary::{Summary, TextFigures, summarise};
-pub use tags::Tag;
+pub use summary::summarise;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ScoreInput<'a> {
@@ -25,20 +26,6 @@ pub struct ScoreInput<'a> {
     pub ended: Option<bool>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct PairScores {
-    pub words: usize,
-    /// F1 against the reference, 0..=1 (Lin 2004, with equal weights for precision and recall).
-    pub rouge_l: Option<f64>,
-    /// Longest run of words that is also in the response.
-    pub copied_run: usize,
-    /// Extractive coverage and density (Grusky et al., arXiv:1804.11283, section 3).
-    pub coverage: f64,
-    pub density: f64,
-    /// In [`Tag::ALL`]'s order.
-    pub tags: Vec<Tag>,
-}
-
 /// Words from which on a run counts as copied.
 pub const COPIED_RUN: usize = 8;
 
@@ -48,11 +35,16 @@ pub fn score_pair(input: &ScoreInput<'_>) -> PairScores {
     let response = interner.words(input.response);
     let copied = overlap::copying(&generated, &response);
     PairScores {
-        words: words::count(input.generated),
+        words: whole(words::count(input.generated)),
         rouge_l: input.reference.map(|reference| overlap::rouge_l(&generated, &interner.words(reference))),
-        copied_run: copied.longest_run,
+        copied_run: whole(copied.longest_run),
         coverage: copied.coverage,
         density: copied.density,
         tags: tags::tags(input, &copied, &generated, &response),
     }
+}
+
+/// Texts are far below 2^32 words.
+fn whole(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

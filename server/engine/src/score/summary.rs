@@ -3,46 +3,15 @@
 use std::collections::HashSet;
 
 use rand::Rng;
+use spec::{PairScores, ScoreSummary, Tag, TagCount, TextFigures};
 
 use super::interner::WordInterner;
 use super::overlap::{copying, rouge_l};
-use super::{COPIED_RUN, PairScores, ScoreInput, Tag};
+use super::{COPIED_RUN, ScoreInput, whole};
 use crate::words;
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextFigures {
-    /// Of the texts that are not empty (an empty one has no length; the `empty` tag counts it). The mean of the
-    /// middle two where their number is even; 0 without texts.
-    pub median_words: f64,
-    /// Share with a copied run of at least [`COPIED_RUN`] words.
-    pub copied: f64,
-    /// Means over all texts; an empty one counts 0.
-    pub coverage: f64,
-    pub density: f64,
-    /// Different n-grams over all n-grams, of all texts together (Li et al., arXiv:1510.03055); none spans two texts.
-    /// Falls as there are more texts: only sets of like size compare.
-    pub distinct_1: f64,
-    pub distinct_2: f64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    pub pairs: usize,
-    pub with_reference: usize,
-    pub generated: TextFigures,
-    pub reference: Option<TextFigures>,
-    /// Mean over the pairs with a reference.
-    pub rouge_l: Option<f64>,
-    /// Mean ROUGE-L against another pair's reference (a fixed derangement by `seed`); None with fewer than two
-    /// references.
-    pub rouge_l_shuffled: Option<f64>,
-    /// In [`Tag::ALL`]'s order, zeros included.
-    pub tags: Vec<(Tag, usize)>,
-    pub without_tags: usize,
-}
-
 /// `scores` are those of [`super::score_pair`] for `inputs`, in the same order.
-pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) -> Summary {
+pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) -> ScoreSummary {
     let mut interner = WordInterner::default();
     let generated: Vec<Vec<u32>> = inputs.iter().map(|input| interner.words(input.generated)).collect();
     let referenced: Vec<(usize, &ScoreInput<'_>, &str)> =
@@ -52,7 +21,13 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
     let mut of_references = FigureSums::default();
     for ((_, input, reference), numbered) in referenced.iter().zip(&references) {
         let copied = copying(numbered, &interner.words(input.response));
-        of_references.add(reference, words::count(reference), copied.longest_run, copied.coverage, copied.density);
+        of_references.add(
+            reference,
+            whole(words::count(reference)),
+            whole(copied.longest_run),
+            copied.coverage,
+            copied.density,
+        );
     }
     let mut of_generated = FigureSums::default();
     for (input, score) in inputs.iter().zip(scores) {
@@ -64,34 +39,41 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
         let others = derangement(references.len(), seed);
         mean(referenced.iter().zip(others).map(|((at, _, _), other)| rouge_l(&generated[*at], &references[other])))
     });
-    Summary {
-        pairs: inputs.len(),
-        with_reference: references.len(),
+    ScoreSummary {
+        pairs: inputs.len() as u64,
+        with_reference: references.len() as u64,
         generated: of_generated.figures(&generated),
         reference: (!references.is_empty()).then(|| of_references.figures(&references)),
         rouge_l: (!references.is_empty()).then(|| mean(own)),
         rouge_l_shuffled: shuffled,
-        tags: Tag::ALL.map(|tag| (tag, scores.iter().filter(|score| score.tags.contains(&tag)).count())).to_vec(),
-        without_tags: scores.iter().filter(|score| score.tags.is_empty()).count(),
+        tags: Tag::ALL
+            .iter()
+            .map(|&tag| TagCount { tag, count: count(scores, |score| score.tags.contains(&tag)) })
+            .collect(),
+        without_tags: count(scores, |score| score.tags.is_empty()),
     }
+}
+
+fn count(scores: &[PairScores], holds: impl Fn(&PairScores) -> bool) -> u64 {
+    scores.iter().filter(|score| holds(score)).count() as u64
 }
 
 #[derive(Default)]
 struct FigureSums {
     texts: usize,
-    words: Vec<usize>,
+    words: Vec<u32>,
     copied: usize,
     coverage: f64,
     density: f64,
 }
 
 impl FigureSums {
-    fn add(&mut self, text: &str, words: usize, copied_run: usize, coverage: f64, density: f64) {
+    fn add(&mut self, text: &str, words: u32, copied_run: u32, coverage: f64, density: f64) {
         self.texts += 1;
         if !text.trim().is_empty() {
             self.words.push(words);
         }
-        self.copied += usize::from(copied_run >= COPIED_RUN);
+        self.copied += usize::from(copied_run as usize >= COPIED_RUN);
         self.coverage += coverage;
         self.density += density;
     }
@@ -103,8 +85,10 @@ impl FigureSums {
         TextFigures {
             median_words: match self.words.len() {
                 0 => 0.0,
-                even if even % 2 == 0 => (self.words[middle - 1] + self.words[middle]) as f64 / 2.0,
-                _ => self.words[middle] as f64,
+                even if even % 2 == 0 => {
+                    f64::midpoint(f64::from(self.words[middle - 1]), f64::from(self.words[middle]))
+                }
+                _ => f64::from(self.words[middle]),
             },
             copied: self.copied as f64 / all,
             coverage: self.coverage / all,

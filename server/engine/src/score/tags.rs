@@ -1,49 +1,11 @@
 //! Failure tags: each a rule that a person can check by reading. They mark what to look at; none is proof.
 
+use spec::Tag;
+
 use super::interner::MOST_WORDS;
 use super::overlap::Copying;
 use super::{COPIED_RUN, ScoreInput};
 use crate::words;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tag {
-    /// The text holds a label or mark of a prompt: `Response:`, `Instruction:` (with a capital), `### Response`,
-    /// `### Instruction`, an unfilled slot, or a chat mark such as `<|im_start|>` or `[INST]`.
-    TemplateLeak,
-    /// The text repeats what it was given: its first eight words (all, where it has four to seven) are the response's
-    /// first, or the whole of it, four words at least, is in the response in one piece.
-    Echo,
-    /// A run of at least [`COPIED_RUN`] words is in the response.
-    Copied,
-    /// Nothing is asked: no question mark, no sentence that begins with a verb of request ("Describe ...") or as a
-    /// question does ("How to ...", "Is there ..."), no such verb after a comma, no phrase such as "I want" or
-    /// "please". The steps of a list are not looked at. Texts mostly in other than Latin letters are not judged.
-    NotAnInstruction,
-    /// No words.
-    Empty,
-    /// Known to have been cut off by the length limit.
-    NoEnd,
-    /// A block of 1 to 40 pieces (between white space) comes three times or more in a row and fills at least 12
-    /// pieces, or a line of four words or more comes three times.
-    Loop,
-}
-
-impl Tag {
-    pub const ALL: [Tag; 7] =
-        [Self::TemplateLeak, Self::Echo, Self::Copied, Self::NotAnInstruction, Self::Empty, Self::NoEnd, Self::Loop];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TemplateLeak => "template_leak",
-            Self::Echo => "echo",
-            Self::Copied => "copied",
-            Self::NotAnInstruction => "not_an_instruction",
-            Self::Empty => "empty",
-            Self::NoEnd => "no_end",
-            Self::Loop => "loop",
-        }
-    }
-}
 
 /// Words that must agree with the response's first for an echo, and the fewest that can.
 const ECHO_WORDS: usize = 8;
@@ -147,7 +109,7 @@ pub fn tags(input: &ScoreInput<'_>, copied: &Copying, generated: &[u32], respons
         Tag::NoEnd => input.ended == Some(false),
         Tag::Loop => loops(text),
     };
-    Tag::ALL.into_iter().filter(|&tag| found(tag)).collect()
+    Tag::ALL.iter().copied().filter(|&tag| found(tag)).collect()
 }
 
 fn is_echo(copied: &Copying, generated: &[u32], response: &[u32]) -> bool {

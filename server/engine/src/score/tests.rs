@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use spec::Tag;
+
 use super::*;
 
 fn tags_of(response: &str, generated: &str) -> Vec<Tag> {
@@ -193,7 +195,7 @@ fn the_published_outputs_give_the_known_figures() {
     near(reference.copied, 0.03, 0.005);
     near(whole.generated.distinct_2, 0.331, 0.001);
     near(reference.distinct_2, 0.743, 0.001);
-    let count = |tag| whole.tags.iter().find(|(known, _)| *known == tag).unwrap().1;
+    let count = |tag| whole.tags.iter().find(|known| known.tag == tag).unwrap().count;
     near(count(Tag::TemplateLeak) as f64 / 243.0, 0.93, 0.005);
     assert_eq!((count(Tag::NoEnd), count(Tag::Empty)), (0, 2));
     eprintln!("{whole:#?}");

@@ -9,7 +9,7 @@
 //! space before a word, an instruction whose first line break would join the prompt's last), no encoding could
 //! have both properties, and the prompt's is kept.
 
-use serde::{Deserialize, Serialize};
+use spec::{EndMarker, INSTRUCTION_SLOT, RESPONSE_SLOT, Settings as _, TemplateConfig, Truncation};
 
 use crate::artifact;
 use crate::tokenizer::Tokenizer;
@@ -21,47 +21,13 @@ mod tests;
 
 use segments::{Segments, Slotted};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TemplateText {
-    /// Holds `{response}` once.
-    pub prompt: String,
-    /// Holds `{instruction}` once.
-    pub target: String,
-    pub end: EndMarker,
-    /// None: generation uses `prompt`.
-    pub generation_prompt: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndMarker {
-    Eos,
-    None,
-    /// A literal text; where it is one token, that token. Generation stops at single tokens only, so a text of several
-    /// ordinary ones is followed by EOS in training.
-    Text(String),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Truncation {
-    /// The response loses tokens at its end; the target and the template's own text stay whole.
-    Response,
-    /// Whatever lies beyond the limit is lost, the target first.
-    Right,
-}
-
-const RESPONSE: &str = "{response}";
-const INSTRUCTION: &str = "{instruction}";
-/// No template needs more; each part is encoded for every pair.
-const MOST_TEXT_BYTES: usize = 16_384;
 /// Texts that a continuation is encoded behind where the prompt's own end does not leave it whole.
 const ANCHORS: [&str; 3] = ["\n", ".", "a"];
 
 /// A template made ready for one tokenizer.
 #[derive(Clone, Debug)]
 pub struct Template {
-    text: TemplateText,
+    text: TemplateConfig,
     sha256: String,
     prompt: Segments,
     generation_prompt: Option<Segments>,
@@ -90,17 +56,13 @@ pub struct EncodedPrompt {
 
 impl Template {
     /// Refuses a text without its slot, or with it twice, by field name.
-    pub fn new(text: TemplateText, tokenizer: &Tokenizer) -> Result<Self> {
-        check("prompt", &text.prompt, RESPONSE, INSTRUCTION)?;
-        check("target", &text.target, INSTRUCTION, RESPONSE)?;
-        if let Some(prompt) = &text.generation_prompt {
-            check("generation_prompt", prompt, RESPONSE, INSTRUCTION)?;
-        }
+    pub fn new(text: TemplateConfig, tokenizer: &Tokenizer) -> Result<Self> {
+        text.validate()?;
         let json = serde_json::to_vec(&text).expect("texts have a JSON form");
-        let prompt = Segments::compile(&text.prompt, RESPONSE, tokenizer);
+        let prompt = Segments::compile(&text.prompt, RESPONSE_SLOT, tokenizer);
         let generation_prompt =
-            text.generation_prompt.as_ref().map(|prompt| Segments::compile(prompt, RESPONSE, tokenizer));
-        let target = Segments::compile(&text.target, INSTRUCTION, tokenizer);
+            text.generation_prompt.as_ref().map(|prompt| Segments::compile(prompt, RESPONSE_SLOT, tokenizer));
+        let target = Segments::compile(&text.target, INSTRUCTION_SLOT, tokenizer);
         let (end_ids, stop_id) = end(&text.end, tokenizer)?;
         let mut stop_ids: Vec<u32> = stop_id.into_iter().collect();
         stop_ids.extend(tokenizer.eos_ids().iter().filter(|id| Some(**id) != stop_id));
@@ -176,7 +138,7 @@ impl Template {
     /// target's own text behind the slot (unless it is white space). Nothing else is cut: a prompt's label that appears in the
     /// text is a failure that the tags must see.
     pub fn extract<'a>(&self, generated: &'a str) -> &'a str {
-        let (before, behind) = self.text.target.split_once(INSTRUCTION).unwrap_or_default();
+        let (before, behind) = self.text.target.split_once(INSTRUCTION_SLOT).unwrap_or_default();
         let mut text = generated.trim();
         text = text.strip_prefix(before.trim()).unwrap_or(text);
         let end = match &self.text.end {
@@ -191,7 +153,7 @@ impl Template {
         text.trim()
     }
 
-    pub fn text(&self) -> &TemplateText {
+    pub fn text(&self) -> &TemplateConfig {
         &self.text
     }
 
@@ -217,24 +179,6 @@ impl Template {
     }
 }
 
-fn check(field: &'static str, text: &str, slot: &str, other: &str) -> Result<()> {
-    if text.len() > MOST_TEXT_BYTES {
-        return Err(Error::invalid(
-            field,
-            format!("{} bytes long", text.len()),
-            format!("at most {MOST_TEXT_BYTES} bytes"),
-        ));
-    }
-    if text.matches(slot).count() != 1 || text.contains(other) {
-        return Err(Error::invalid(
-            field,
-            format!("{text:?}"),
-            format!("a text with {slot} in it once, and without {other}"),
-        ));
-    }
-    Ok(())
-}
-
 /// The end marker's ids, and the one at which generation stops where that is not EOS.
 fn end(marker: &EndMarker, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Option<u32>)> {
     let text = match marker {
@@ -242,9 +186,6 @@ fn end(marker: &EndMarker, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Option<u3
         EndMarker::None => return Ok((Vec::new(), None)),
         EndMarker::Text(text) => text,
     };
-    if text.trim().is_empty() || text.len() > MOST_TEXT_BYTES {
-        return Err(Error::invalid("end", format!("{text:?}"), "`eos`, `none`, or a text of more than white space"));
-    }
     if let Some(id) = tokenizer.special(text) {
         return Ok((vec![id], Some(id)));
     }

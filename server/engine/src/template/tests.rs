@@ -64,8 +64,8 @@ fn all() -> Vec<Tokenizer> {
     [Some(byte_level()), llama(), tokenizer("models/stories260k/tokenizer.json")].into_iter().flatten().collect()
 }
 
-fn plain_text() -> TemplateText {
-    TemplateText {
+fn plain_text() -> TemplateConfig {
+    TemplateConfig {
         prompt: "### Response:\n{response}\n\n### Instruction:\n".to_owned(),
         target: "{instruction}".to_owned(),
         end: EndMarker::Eos,
@@ -73,15 +73,15 @@ fn plain_text() -> TemplateText {
     }
 }
 
-fn chat_text() -> TemplateText {
-    TemplateText {
+fn chat_text() -> TemplateConfig {
+    TemplateConfig {
         prompt: "<|im_start|>user\n{response}<|im_end|>\n<|im_start|>assistant\n".to_owned(),
         ..plain_text()
     }
 }
 
-fn seed_recipe() -> TemplateText {
-    TemplateText {
+fn seed_recipe() -> TemplateConfig {
+    TemplateConfig {
         prompt: "Instruction: {response}\n\nResponse:".to_owned(),
         target: " {instruction}\n\n".to_owned(),
         end: EndMarker::None,
@@ -202,7 +202,7 @@ fn bos_stands_once_in_front_where_the_tokenizer_adds_it() {
     let Some(tokenizer) = llama() else { return };
     let bos = tokenizer.bos().unwrap();
     for prompt in ["{response} ->", "<s>{response} ->"] {
-        let template = Template::new(TemplateText { prompt: prompt.to_owned(), ..plain_text() }, &tokenizer).unwrap();
+        let template = Template::new(TemplateConfig { prompt: prompt.to_owned(), ..plain_text() }, &tokenizer).unwrap();
         let ids = template.encode_prompt(&tokenizer, "<s> the <s>", 100).unwrap().ids;
         assert_eq!((ids[0], ids.iter().filter(|&&id| id == bos).count()), (bos, 1));
     }
@@ -318,7 +318,7 @@ fn an_end_marker_of_one_token_stops_generation_and_a_longer_text_is_followed_by_
     let (first, im_end) = (tokenizer.special("<|endoftext|>").unwrap(), tokenizer.eos());
     let of = |end: &str| {
         let template =
-            Template::new(TemplateText { end: EndMarker::Text(end.to_owned()), ..plain_text() }, &tokenizer).unwrap();
+            Template::new(TemplateConfig { end: EndMarker::Text(end.to_owned()), ..plain_text() }, &tokenizer).unwrap();
         let ids = template.encode_pair(&tokenizer, &pair("the", "the"), 1000, Truncation::Response).unwrap().unwrap();
         (template.stop_ids().to_vec(), ids.ids[ids.prompt_len..].to_vec())
     };
@@ -335,7 +335,7 @@ fn an_end_marker_of_one_token_stops_generation_and_a_longer_text_is_followed_by_
 fn extract_takes_the_slot_and_leaves_leaks_in_sight() {
     let tokenizer = byte_level();
     let of = |target: &str, end: EndMarker, generated: &'static str| {
-        let text = TemplateText { target: target.to_owned(), end, ..plain_text() };
+        let text = TemplateConfig { target: target.to_owned(), end, ..plain_text() };
         Template::new(text, &tokenizer).unwrap().extract(generated)
     };
     assert_eq!(of("{instruction}", EndMarker::Eos, " Why?\n"), "Why?");
@@ -349,15 +349,21 @@ fn extract_takes_the_slot_and_leaves_leaks_in_sight() {
 #[test]
 fn a_template_without_its_slot_is_refused_by_field_name() {
     let tokenizer = byte_level();
-    let refused = |text: TemplateText| Template::new(text, &tokenizer).unwrap_err().to_string();
+    let refused = |text: TemplateConfig| Template::new(text, &tokenizer).unwrap_err().to_string();
     for prompt in ["no slot", "{response} {response}", "{response} {instruction}"] {
-        assert!(refused(TemplateText { prompt: prompt.to_owned(), ..plain_text() }).starts_with("prompt is"));
+        assert!(
+            refused(TemplateConfig { prompt: prompt.to_owned(), ..plain_text() }).starts_with("template.prompt is")
+        );
         let generation_prompt = Some(prompt.to_owned());
-        assert!(refused(TemplateText { generation_prompt, ..plain_text() }).starts_with("generation_prompt is"));
+        assert!(
+            refused(TemplateConfig { generation_prompt, ..plain_text() }).starts_with("template.generation_prompt is")
+        );
     }
-    assert!(refused(TemplateText { target: "x".to_owned(), ..plain_text() }).starts_with("target is"));
-    assert!(refused(TemplateText { end: EndMarker::Text(" ".to_owned()), ..plain_text() }).starts_with("end is"));
-    assert!(refused(TemplateText { prompt: "x".repeat(20_000), ..plain_text() }).starts_with("prompt is"));
+    assert!(refused(TemplateConfig { target: "x".to_owned(), ..plain_text() }).starts_with("template.target is"));
+    assert!(
+        refused(TemplateConfig { end: EndMarker::Text(" ".to_owned()), ..plain_text() }).starts_with("template.end is")
+    );
+    assert!(refused(TemplateConfig { prompt: "x".repeat(20_000), ..plain_text() }).starts_with("template.prompt is"));
     let template = Template::new(plain_text(), &tokenizer).unwrap();
     assert_eq!(template.encode_prompt(&tokenizer, "the", 3).unwrap_err().code(), spec::ErrorCode::InvalidSetting);
 }
@@ -365,13 +371,13 @@ fn a_template_without_its_slot_is_refused_by_field_name() {
 #[test]
 fn the_hash_depends_on_every_part_of_the_text() {
     let tokenizer = byte_level();
-    let of = |text: TemplateText| Template::new(text, &tokenizer).unwrap().sha256().to_owned();
+    let of = |text: TemplateConfig| Template::new(text, &tokenizer).unwrap().sha256().to_owned();
     let all = [
         of(plain_text()),
-        of(TemplateText { target: "{instruction} ".to_owned(), ..plain_text() }),
-        of(TemplateText { end: EndMarker::None, ..plain_text() }),
-        of(TemplateText { end: EndMarker::Text("eos".to_owned()), ..plain_text() }),
-        of(TemplateText { generation_prompt: Some(plain_text().prompt), ..plain_text() }),
+        of(TemplateConfig { target: "{instruction} ".to_owned(), ..plain_text() }),
+        of(TemplateConfig { end: EndMarker::None, ..plain_text() }),
+        of(TemplateConfig { end: EndMarker::Text("eos".to_owned()), ..plain_text() }),
+        of(TemplateConfig { generation_prompt: Some(plain_text().prompt), ..plain_text() }),
     ];
     assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
     assert_eq!(all[0], of(plain_text()));

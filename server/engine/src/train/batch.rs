@@ -1,8 +1,8 @@
 //! Pairs as token ids, their order in each epoch, and packed batches of them.
 
 use rand::seq::SliceRandom;
+use spec::{LossOn, MaskedToken, TargetIntegrity, TrainConfig};
 
-use super::{Integrity, LossOn, TrainConfig};
 use crate::data::Pair;
 use crate::model::BaseModel;
 use crate::random::{Purpose, stream};
@@ -79,15 +79,16 @@ pub(super) fn encode(
     template: &Template,
     pairs: &[Pair],
     config: &TrainConfig,
-) -> Result<(Vec<Sequence>, Integrity)> {
+) -> Result<(Vec<Sequence>, TargetIntegrity)> {
     let context = model.config.max_position_embeddings;
-    if config.max_length > context {
-        return Err(Error::invalid("max_length", config.max_length, format!("at most {context}, the model's context")));
+    let max_length = config.max_seq_length as usize;
+    if max_length > context {
+        return Err(Error::invalid("max_seq_length", max_length, format!("at most {context}, the model's context")));
     }
     let mut sequences = Vec::with_capacity(pairs.len());
-    let mut integrity = Integrity { pairs: pairs.len() as u64, ..Integrity::default() };
+    let mut integrity = TargetIntegrity { pairs: pairs.len() as u64, ..TargetIntegrity::default() };
     for pair in pairs {
-        let encoded = template.encode_pair(&model.tokenizer, pair, config.max_length, config.truncation)?;
+        let encoded = template.encode_pair(&model.tokenizer, pair, max_length, config.truncation)?;
         let Some(encoded) = encoded else {
             integrity.dropped += 1;
             continue;
@@ -117,8 +118,11 @@ fn supervise(encoded: EncodedPair, loss_on: LossOn) -> Option<Sequence> {
     (encoded.ids.len() > first_target).then_some(Sequence { ids: encoded.ids, first_target })
 }
 
-fn masked(model: &BaseModel, sequence: &Sequence) -> Vec<(String, bool)> {
-    let token = |(position, &id): (usize, &u32)| (model.tokenizer.piece_text(id), position >= sequence.first_target);
+fn masked(model: &BaseModel, sequence: &Sequence) -> Vec<MaskedToken> {
+    let token = |(position, &id): (usize, &u32)| MaskedToken {
+        text: model.tokenizer.piece_text(id),
+        supervised: position >= sequence.first_target,
+    };
     sequence.ids.iter().enumerate().map(token).collect()
 }
 

@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spec::{RunEvent, Settings as _, TrainConfig};
 
 use super::optimizer::AdamW;
-use super::{TrainConfig, TrainEvent};
-use crate::lora::{Lock, read_factors, read_json, write_factors, write_json};
+use crate::lora::{Lock, LoraConfig, read_factors, read_json, write_factors, write_json};
 use crate::model::BaseModel;
 use crate::model::llama::LoraSet;
 use crate::{Error, Result, artifact};
@@ -50,10 +51,59 @@ pub(super) struct State {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct JobIdentity {
     pub(super) lock: Lock,
-    /// The settings as JSON: text compares exactly, where a number that went through a file may not.
+    /// The settings as JSON.
     pub(super) settings: String,
     /// Of all encoded sequences, in order.
     pub(super) data_sha256: String,
+}
+
+impl JobIdentity {
+    /// What differs, by name; empty if a resume is exact.
+    fn differences(&self, now: &Self) -> Vec<String> {
+        let (saved, settings) = (result_settings(&self.settings), result_settings(&now.settings));
+        let mut found: Vec<String> = saved
+            .iter()
+            .zip(&settings)
+            .filter(|(saved, now)| saved != now)
+            .map(|((key, saved), (_, now))| format!("{key} was {saved} and is {now}"))
+            .collect();
+        let (lock, of) = (&self.lock, &now.lock);
+        for (what, same) in [
+            ("the base model", lock.base_model_sha256 == of.base_model_sha256),
+            ("the tokenizer", lock.tokenizer_sha256 == of.tokenizer_sha256),
+            ("the template", lock.template_sha256 == of.template_sha256),
+            ("the form of the settings", !saved.is_empty() || self.settings == now.settings),
+        ] {
+            if !same {
+                found.push(format!("{what} is another"));
+            }
+        }
+        // Other settings make other sequences, so the data is named only where it is all that differs.
+        if found.is_empty() && self.data_sha256 != now.data_sha256 {
+            found.push("the training data is other".to_owned());
+        }
+        found
+    }
+}
+
+/// The settings that results depend on, with their values, from JSON of this version or an earlier one; empty if it cannot be read. The
+/// template is not among them: the lock holds its hash.
+///
+/// Both sides of a comparison go through this, since a number may change in its last digit when it is parsed.
+fn result_settings(json: &str) -> Vec<(&'static str, String)> {
+    let Ok(mut settings) = serde_json::from_str::<Value>(json) else { return Vec::new() };
+    // Earlier versions kept the adapter's settings in a table of their own.
+    if let Some(Value::Object(lora)) = settings.as_object_mut().and_then(|fields| fields.remove("lora"))
+        && let Some(fields) = settings.as_object_mut()
+    {
+        fields.extend(lora);
+    }
+    let Ok(config) = serde_json::from_value::<TrainConfig>(settings) else { return Vec::new() };
+    let values = config.values().into_iter();
+    values
+        .filter(|(setting, _)| setting.rule.changes_results && !setting.key.starts_with("template."))
+        .map(|(setting, value)| (setting.key, value))
+        .collect()
 }
 
 pub(super) fn folder_of(run: &Path) -> PathBuf {
@@ -120,8 +170,9 @@ pub(super) fn newest(
     run: &Path,
     job: &JobIdentity,
     config: &TrainConfig,
+    lora: &LoraConfig,
     model: &BaseModel,
-    on_event: &mut dyn FnMut(TrainEvent),
+    on_event: &mut dyn FnMut(RunEvent),
 ) -> Result<Option<(State, LoraSet, AdamW)>> {
     let folder = folder_of(run);
     if !folder.exists() {
@@ -130,7 +181,7 @@ pub(super) fn newest(
     artifact::sweep(&folder)?;
     let mut damaged: Vec<(String, Error)> = Vec::new();
     for name in names(&folder)?.into_iter().rev() {
-        match open(&folder.join(&name), job, config, model) {
+        match open(&folder.join(&name), job, config, lora, model) {
             Ok(found) => {
                 for (name, error) in damaged {
                     if error.code() != spec::ErrorCode::Io {
@@ -138,11 +189,11 @@ pub(super) fn newest(
                         artifact::rename_folder(&folder.join(&name), &folder.join(format!("{DAMAGED}{name}")))?;
                     }
                     let text = format!("checkpoint {name} is damaged ({error}): resuming from step {}", found.0.step);
-                    on_event(TrainEvent::Warning(text));
+                    on_event(RunEvent::Warning { text });
                 }
                 return Ok(Some(found));
             }
-            Err(error @ Error::Invalid { .. }) => return Err(error),
+            Err(error @ Error::OtherJob { .. }) => return Err(error),
             Err(error) => damaged.push((name, error)),
         }
     }
@@ -150,17 +201,19 @@ pub(super) fn newest(
     damaged.into_iter().next_back().map_or(Ok(None), |(_, error)| Err(error))
 }
 
-fn open(path: &Path, job: &JobIdentity, config: &TrainConfig, model: &BaseModel) -> Result<(State, LoraSet, AdamW)> {
+fn open(
+    path: &Path,
+    job: &JobIdentity,
+    config: &TrainConfig,
+    lora: &LoraConfig,
+    model: &BaseModel,
+) -> Result<(State, LoraSet, AdamW)> {
     artifact::verify_folder(path)?;
     let state: State = read_json(&path.join(STATE))?;
-    if state.job != *job {
-        return Err(Error::invalid(
-            "resume",
-            path.display(),
-            format!("of the same job, but its {} differs", difference(&state.job, job)),
-        ));
+    let differences = state.job.differences(job);
+    if !differences.is_empty() {
+        return Err(Error::OtherJob { path: path.to_owned(), differences });
     }
-    let lora = &config.lora;
     let read = |name: &str| read_factors(&path.join(name), lora, &model.config, &model.device.inner);
     let set = LoraSet { scale: lora.scale(), factors: read(FACTORS)? };
     let optimizer = AdamW {
@@ -172,14 +225,36 @@ fn open(path: &Path, job: &JobIdentity, config: &TrainConfig, model: &BaseModel)
     Ok((state, set, optimizer))
 }
 
-fn difference(saved: &JobIdentity, now: &JobIdentity) -> &'static str {
-    if saved.lock.base_model_sha256 != now.lock.base_model_sha256 {
-        "base model"
-    } else if saved.lock != now.lock {
-        "template or tokenizer"
-    } else if saved.data_sha256 != now.data_sha256 {
-        "training data"
-    } else {
-        "configuration"
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(settings: &str) -> JobIdentity {
+        let lock = Lock { template_sha256: "t".into(), tokenizer_sha256: "k".into(), base_model_sha256: "b".into() };
+        JobIdentity { lock, settings: settings.to_owned(), data_sha256: "d".to_owned() }
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_version_is_of_the_same_job() {
+        let config = TrainConfig { learning_rate: 0.1 + 0.2, dropout: 0.0, samples: 0, ..TrainConfig::default() };
+        let now = identity(&serde_json::to_string(&config).unwrap());
+        let old = r#"{"lora":{"rank":16,"alpha":32.0,"dropout":0.0,"targets":["q_proj","v_proj"]},"max_length":512,"truncation":"response","loss_on":"target","epochs":2,"max_steps":null,"batch_size":4,"accumulation":2,"learning_rate":0.30000000000000004,"schedule":"linear","warmup_steps":4,"weight_decay":0.01,"clip_norm":1.0,"seed":1,"evaluate_every":null,"checkpoint_every":10,"samples":0}"#;
+        assert_eq!(identity(old).differences(&now), [] as [&str; 0]);
+        let other = identity(&old.replace("\"rank\":16", "\"rank\":8"));
+        assert_eq!(other.differences(&now), ["rank was 8 and is 16"]);
+    }
+
+    #[test]
+    fn settings_that_change_no_result_are_no_part_of_a_job() {
+        let of = |config: TrainConfig| identity(&serde_json::to_string(&config).unwrap());
+        let plain = of(TrainConfig::default());
+        let thrifty = TrainConfig { gradient_checkpointing: true, keep_checkpoints: 9, ..TrainConfig::default() };
+        assert!(plain.differences(&of(thrifty)).is_empty());
+        let other = TrainConfig { learning_rate: 5e-4, max_steps: Some(4), ..TrainConfig::default() };
+        assert_eq!(
+            plain.differences(&of(other)),
+            ["learning_rate was 0.001 and is 0.0005", "max_steps was none and is 4"]
+        );
+        assert_eq!(identity("{").differences(&plain), ["the form of the settings is another"]);
     }
 }

@@ -4,13 +4,13 @@
 
 mod batch;
 mod checkpoint;
-mod config;
-mod event;
 mod optimizer;
 mod schedule;
 mod trainer;
 
 use std::path::Path;
+
+use spec::{RunEvent, TrainConfig, TrainOutput};
 
 use crate::Result;
 use crate::control::Control;
@@ -18,31 +18,32 @@ use crate::data::Pair;
 use crate::model::BaseModel;
 use crate::template::Template;
 
-pub use config::{LossOn, Schedule, TrainConfig};
-pub use event::{Integrity, Step, TrainEvent, TrainOutcome};
-
-/// [`TrainJob::keep_checkpoints`] where nobody chooses another number.
-pub const KEEP_CHECKPOINTS: u32 = 2;
+/// What training leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrainOutcome {
+    Done(TrainOutput),
+    /// Stopped by its control, with a checkpoint after this step; there is no adapter yet.
+    Stopped {
+        step: u32,
+    },
+}
 
 pub struct TrainJob<'a> {
     pub model: &'a BaseModel,
     pub template: &'a Template,
     pub train: &'a [Pair],
     pub validation: &'a [Pair],
+    /// Validated.
     pub config: &'a TrainConfig,
     /// Run folder: `checkpoints/step-00000010/` and, when done, `adapter/` are written into it. If it holds a valid
     /// checkpoint of the same job, training resumes from the newest one, exactly.
     pub folder: &'a Path,
-    /// How many of the newest checkpoints are kept, at least 1. The one with the lowest evaluation loss is kept
-    /// besides.
-    pub keep_checkpoints: u32,
     /// Initial factors instead of random ones: a safetensors file with PEFT's tensor names.
     pub initial_factors: Option<&'a Path>,
 }
 
-/// Trains until done or stopped. With [`crate::Stop::Save`] it returns an outcome with `stopped_at`; with `Discard`,
+/// Trains until done or stopped. With [`crate::Stop::Save`] it returns [`TrainOutcome::Stopped`]; with `Discard`,
 /// [`crate::Error::Stopped`].
-pub fn train(job: &TrainJob<'_>, control: &Control, on_event: &mut dyn FnMut(TrainEvent)) -> Result<TrainOutcome> {
-    job.config.validate()?;
+pub fn train(job: &TrainJob<'_>, control: &Control, on_event: &mut dyn FnMut(RunEvent)) -> Result<TrainOutcome> {
     trainer::Trainer::prepare(job, control, on_event)?.run()
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use spec::Projection;
 
-use crate::lora::Projection;
 use crate::model::llama::{Gradients, LoraSet};
 use crate::model::ops::Factors;
 

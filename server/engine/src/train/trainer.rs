@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use sha2::{Digest, Sha256};
+use spec::{GenerateConfig, RunEvent, StepPoint, TrainConfig, TrainOutput};
 
 use super::batch::{Packed, Plan, Sequence, encode};
 use super::checkpoint::{self, JobIdentity, State};
 use super::optimizer::{AdamW, accumulate, global_norm};
 use super::schedule::learning_rate;
-use super::{Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome};
+use super::{TrainJob, TrainOutcome};
 use crate::control::{Control, Stop};
-use crate::generate::{GenerateConfig, GenerateEvent, GenerateRow, generate_with};
-use crate::lora::{Adapter, Lock, fresh, read_factors};
+use crate::generate::{GenerateEvent, GenerateRow, generate_with, greedy};
+use crate::lora::{Adapter, Lock, LoraConfig, fresh, read_factors};
 use crate::memory;
 use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Matmul, Pass};
 use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
@@ -21,13 +22,14 @@ use crate::random::{Purpose, derive};
 use crate::{Error, Result, artifact};
 
 /// New tokens of a sample.
-const SAMPLE_TOKENS: usize = 64;
+const SAMPLE_TOKENS: u32 = 64;
 
 pub(super) struct Trainer<'a> {
     job: &'a TrainJob<'a>,
     config: &'a TrainConfig,
+    lora: LoraConfig,
     control: &'a Control,
-    on_event: &'a mut dyn FnMut(TrainEvent),
+    on_event: &'a mut dyn FnMut(RunEvent),
     sequences: Vec<Sequence>,
     validation: Vec<Sequence>,
     plan: Plan,
@@ -74,21 +76,26 @@ impl<'a> Trainer<'a> {
     pub(super) fn prepare(
         job: &'a TrainJob<'a>,
         control: &'a Control,
-        on_event: &'a mut dyn FnMut(TrainEvent),
+        on_event: &'a mut dyn FnMut(RunEvent),
     ) -> Result<Self> {
         let (model, config) = (job.model, job.config);
-        on_event(TrainEvent::Phase("encoding the pairs"));
+        let lora = LoraConfig::from(config);
+        on_event(phase("encoding the pairs"));
         let (sequences, integrity) = encode(model, job.template, job.train, config)?;
-        on_event(TrainEvent::Integrity(integrity));
+        on_event(RunEvent::Integrity { integrity });
         if sequences.is_empty() {
             return Err(Error::Empty(format!(
-                "none of the {} training pairs is left: no target fits into max_length {}",
+                "none of the {} training pairs is left: no target fits into max_seq_length {}",
                 job.train.len(),
-                config.max_length
+                config.max_seq_length
             )));
         }
         let (validation, _) = encode(model, job.template, job.validation, config)?;
-        let plan = Plan::new(sequences.len(), (config.batch_size, config.accumulation), config.seed);
+        let plan = Plan::new(
+            sequences.len(),
+            (config.batch_size as usize, config.gradient_accumulation_steps as usize),
+            config.seed,
+        );
         let all = plan.steps_per_epoch().saturating_mul(config.epochs);
         let steps = config.max_steps.map_or(all, |most| most.min(all));
 
@@ -97,20 +104,19 @@ impl<'a> Trainer<'a> {
             settings: serde_json::to_string(config).expect("plain data"),
             data_sha256: hash_of(&sequences, &validation),
         };
-        let found = checkpoint::newest(job.folder, &identity, config, model, on_event)?;
+        let found = checkpoint::newest(job.folder, &identity, config, &lora, model, on_event)?;
         let (state, set, optimizer) = match found {
             Some(found) => {
-                on_event(TrainEvent::Resumed { step: found.0.step });
+                on_event(phase(format!("resuming after step {}", found.0.step)));
                 found
             }
             None => {
                 let device = &model.device.inner;
                 let set = match job.initial_factors {
-                    Some(path) => LoraSet {
-                        scale: config.lora.scale(),
-                        factors: read_factors(path, &config.lora, &model.config, device)?,
-                    },
-                    None => fresh(&config.lora, &model.config, config.seed, device),
+                    Some(path) => {
+                        LoraSet { scale: lora.scale(), factors: read_factors(path, &lora, &model.config, device)? }
+                    }
+                    None => fresh(&lora, &model.config, config.seed, device),
                 };
                 let optimizer = AdamW::new(&set, config.weight_decay);
                 let state = State {
@@ -131,6 +137,7 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             job,
             config,
+            lora,
             control,
             on_event,
             sequences,
@@ -154,7 +161,7 @@ impl<'a> Trainer<'a> {
         } else if self.state.evaluation_due {
             self.evaluate()?;
         }
-        (self.on_event)(TrainEvent::Phase("training"));
+        (self.on_event)(phase("training"));
         let mut saved = self.state.step;
         while self.state.step < self.steps {
             let step = self.state.step + 1;
@@ -166,10 +173,10 @@ impl<'a> Trainer<'a> {
 
             let (epoch_ends, last) = (step.is_multiple_of(self.plan.steps_per_epoch()), step == self.steps);
             let due = |every: Option<u32>| every.is_some_and(|every| step.is_multiple_of(every));
-            if epoch_ends || last || due(self.config.evaluate_every) {
+            if epoch_ends || last || due(self.config.eval_steps) {
                 self.evaluate()?;
             }
-            if epoch_ends || last || due(self.config.checkpoint_every) {
+            if epoch_ends || last || due(self.config.save_steps) {
                 self.checkpoint()?;
                 saved = step;
                 self.sample()?;
@@ -181,12 +188,12 @@ impl<'a> Trainer<'a> {
         if self.state.evaluation_due {
             return self.stop(saved);
         }
-        (self.on_event)(TrainEvent::Phase("writing the adapter"));
+        (self.on_event)(phase("writing the adapter"));
         let folder = self.job.folder.join("adapter");
         let lock = &self.state.job.lock;
-        let prompts = (self.job.template.text(), self.config.max_length);
-        let sha256 = Adapter::save(&folder, &self.config.lora, lock, prompts, &self.set)?;
-        Ok(self.outcome(sha256, None))
+        let prompts = (self.job.template.text(), self.config.max_seq_length);
+        let sha256 = Adapter::save(&folder, &self.lora, lock, prompts, &self.set)?;
+        Ok(TrainOutcome::Done(self.output(sha256)))
     }
 
     /// Reserves the memory of the largest batch to come, so that a run that does not fit fails before its first step,
@@ -196,14 +203,14 @@ impl<'a> Trainer<'a> {
         if !model.device.is_cpu() {
             return Ok(()); // the device has memory of its own
         }
-        (self.on_event)(TrainEvent::Phase("reserving memory for the largest batch"));
+        (self.on_event)(phase("reserving memory for the largest batch"));
         let mut tokens = 0;
         for step in self.state.step + 1..=self.steps {
             for indices in self.plan.micro_batches(step) {
                 tokens = tokens.max(indices.iter().map(|&index| self.sequences[index].inputs()).sum());
             }
         }
-        let sizes = model.llama.activation_bytes(tokens, self.config.recompute_layers);
+        let sizes = model.llama.activation_bytes(tokens, self.config.gradient_checkpointing);
         let needed = sizes.iter().map(|&size| size as u64).sum();
         memory::reserve(&sizes).map_err(|available| Error::Memory { tokens, needed, available })
     }
@@ -217,7 +224,7 @@ impl<'a> Trainer<'a> {
         for (micro, indices) in micro_batches.iter().enumerate() {
             let packed = Packed::new(indices.iter().map(|&index| &self.sequences[index]));
             let dropout = DropoutSeed {
-                rate: self.config.lora.dropout,
+                rate: self.lora.dropout,
                 seed: derive(self.config.seed, Purpose::Dropout, u64::from(step), micro as u64),
             };
             let (loss, gradients) = match self.micro_batch(&packed, dropout, 1.0 / supervised as f64) {
@@ -242,7 +249,7 @@ impl<'a> Trainer<'a> {
         let attend =
             &mut |index: usize, q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>| attention(q, k, v, segments.of(index));
         let (hidden, saved) =
-            llama.hidden_saving(&packed.ids, &pass, attend, &packed.rows, self.config.recompute_layers)?;
+            llama.hidden_saving(&packed.ids, &pass, attend, &packed.rows, self.config.gradient_checkpointing)?;
         let head = head_loss(llama.device.kernels, &hidden, &llama.head, &packed.targets, scale, self.control)?;
         let gradients = llama.backward(saved, head.gradient, &pass, &|index| segments.of(index))?;
         Ok((head.sum, gradients))
@@ -266,7 +273,7 @@ impl<'a> Trainer<'a> {
             let detail = format!("the loss was {}; try a smaller learning rate", sums.loss);
             return Err(Error::NonFinite { what: format!("the gradient norm at step {step}"), detail });
         }
-        let clip = self.config.clip_norm;
+        let clip = self.config.max_grad_norm;
         let scale = if clip > 0.0 && norm > clip { clip / (norm + 1e-6) } else { 1.0 };
         let rate = learning_rate(self.config, step, self.steps);
         self.optimizer.step(&mut self.set, &sums.gradients, rate, scale);
@@ -279,19 +286,21 @@ impl<'a> Trainer<'a> {
         self.session.step_seconds += seconds;
         let per_step = self.session.step_seconds / f64::from(self.session.steps);
         let elapsed_s = self.seconds();
-        (self.on_event)(TrainEvent::Step(Step {
-            step,
-            steps: self.steps,
-            epoch: f64::from(step) / f64::from(self.plan.steps_per_epoch()),
-            loss: sums.loss,
-            learning_rate: rate,
-            gradient_norm: norm,
-            supervised_tokens: sums.supervised,
-            tokens: sums.tokens,
-            tokens_per_s: sums.tokens as f64 / seconds.max(1e-9),
-            elapsed_s,
-            eta_s: per_step * f64::from(self.steps - step),
-        }));
+        (self.on_event)(RunEvent::Step {
+            step: StepPoint {
+                step,
+                steps: self.steps,
+                epoch: f64::from(step) / f64::from(self.plan.steps_per_epoch()),
+                loss: sums.loss,
+                learning_rate: rate,
+                gradient_norm: norm,
+                supervised_tokens: sums.supervised,
+                tokens: sums.tokens,
+                tokens_per_s: sums.tokens as f64 / seconds.max(1e-9),
+                elapsed_s,
+                eta_s: per_step * f64::from(self.steps - step),
+            },
+        });
         Ok(())
     }
 
@@ -299,11 +308,11 @@ impl<'a> Trainer<'a> {
         if self.validation.is_empty() {
             return Ok(());
         }
-        (self.on_event)(TrainEvent::Phase("evaluating"));
+        (self.on_event)(phase("evaluating"));
         self.state.evaluation_due = true;
         let llama = &self.job.model.llama;
         let (mut sum, mut tokens) = (0.0, 0);
-        for (batch, sequences) in self.validation.chunks(self.config.batch_size).enumerate() {
+        for (batch, sequences) in self.validation.chunks(self.config.batch_size as usize).enumerate() {
             let packed = Packed::new(sequences);
             let (pass, segments) = self.pass(&packed, DropoutSeed::OFF);
             let attend =
@@ -316,7 +325,7 @@ impl<'a> Trainer<'a> {
             sum -= log_probs.iter().map(|&value| f64::from(value)).sum::<f64>();
             tokens += log_probs.len() as u64;
             if !sum.is_finite() {
-                let first = batch * self.config.batch_size;
+                let first = batch * self.config.batch_size as usize;
                 let (last, step) = (first + sequences.len() - 1, self.state.step);
                 let detail = format!("pairs {first} to {last} of the encoded validation data");
                 return Err(Error::NonFinite { what: format!("the evaluation loss at step {step}"), detail });
@@ -326,37 +335,37 @@ impl<'a> Trainer<'a> {
         self.state.validation_loss = Some(loss);
         self.state.evaluated_step = Some(self.state.step);
         self.state.evaluation_due = false;
-        (self.on_event)(TrainEvent::Evaluation { step: self.state.step, loss, tokens });
-        (self.on_event)(TrainEvent::Phase("training"));
+        (self.on_event)(RunEvent::Evaluation { step: self.state.step, loss, tokens });
+        (self.on_event)(phase("training"));
         Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<()> {
         self.state.seconds = self.seconds();
         let name = checkpoint::save(self.job.folder, &self.state, &self.set, &self.optimizer)?;
-        (self.on_event)(TrainEvent::Checkpoint { step: self.state.step, name });
+        (self.on_event)(RunEvent::Checkpoint { step: self.state.step, name });
         // Training does not end because old files cannot be removed.
-        if let Err(error) = checkpoint::prune(self.job.folder, &self.state, self.job.keep_checkpoints) {
-            (self.on_event)(TrainEvent::Warning(format!("old checkpoints could not be removed: {error}")));
+        if let Err(error) = checkpoint::prune(self.job.folder, &self.state, self.config.keep_checkpoints) {
+            (self.on_event)(RunEvent::Warning { text: format!("old checkpoints could not be removed: {error}") });
         }
         Ok(())
     }
 
     /// Greedy instructions for the first validation responses, as the model is now.
     fn sample(&mut self) -> Result<()> {
-        let pairs = &self.job.validation[..self.config.samples.min(self.job.validation.len())];
+        let pairs = &self.job.validation[..(self.config.samples as usize).min(self.job.validation.len())];
         if pairs.is_empty() || self.control.asked().is_some() {
             return Ok(());
         }
-        (self.on_event)(TrainEvent::Phase("writing samples"));
+        (self.on_event)(phase("writing samples"));
         let context = self.job.model.config.max_position_embeddings;
         let mut rows = Vec::with_capacity(pairs.len());
         for (index, pair) in pairs.iter().enumerate() {
-            let most_prompt = self.config.max_length.min(context.saturating_sub(SAMPLE_TOKENS));
+            let most_prompt = (self.config.max_seq_length as usize).min(context.saturating_sub(SAMPLE_TOKENS as usize));
             let prompt = self.job.template.encode_prompt(&self.job.model.tokenizer, &pair.response, most_prompt)?;
             rows.push(GenerateRow { index: index as u32, prompt });
         }
-        let config = GenerateConfig::greedy(SAMPLE_TOKENS, rows.len());
+        let config = GenerateConfig { max_new_tokens: SAMPLE_TOKENS, batch_size: self.config.samples, ..greedy() };
         let merged = self.job.model.llama.merged(&self.set);
         let (step, mut samples) = (self.state.step, Vec::new());
         let written = generate_with(
@@ -378,15 +387,15 @@ impl<'a> Trainer<'a> {
         }
         for row in samples {
             let pair = &pairs[row.index as usize];
-            (self.on_event)(TrainEvent::Sample {
+            (self.on_event)(RunEvent::Sample {
                 step,
-                index: row.index as usize,
+                index: row.index,
                 response: pair.response.clone(),
                 reference: pair.instruction.clone(),
                 generated: self.job.template.extract(&row.text).to_owned(),
             });
         }
-        (self.on_event)(TrainEvent::Phase("training"));
+        (self.on_event)(phase("training"));
         Ok(())
     }
 
@@ -399,7 +408,7 @@ impl<'a> Trainer<'a> {
             self.checkpoint()?;
         }
         let step = self.state.step;
-        Ok(self.outcome(String::new(), Some(step)))
+        Ok(TrainOutcome::Stopped { step })
     }
 
     /// Of all sessions, without what was lost after the checkpoint that the last one resumed from.
@@ -407,9 +416,10 @@ impl<'a> Trainer<'a> {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    fn outcome(&self, adapter_sha256: String, stopped_at: Option<u32>) -> TrainOutcome {
-        let (lora, model) = (&self.config.lora, &self.job.model.config);
-        TrainOutcome {
+    fn output(&self, adapter_sha256: String) -> TrainOutput {
+        let (lora, model) = (&self.lora, &self.job.model.config);
+        let seconds = self.seconds();
+        TrainOutput {
             steps: self.state.step,
             loss: self.state.loss,
             validation_loss_before: self.state.validation_loss_before,
@@ -417,12 +427,17 @@ impl<'a> Trainer<'a> {
             trainable: lora.trainable(model),
             trainable_percent: lora.trainable_percent(model),
             tokens: self.state.tokens,
-            seconds: self.seconds(),
+            seconds,
+            tokens_per_s: self.state.tokens as f64 / seconds.max(1e-9),
             peak_memory_bytes: memory::peak_bytes(),
             adapter_sha256,
-            stopped_at,
+            template_sha256: self.job.template.sha256().to_owned(),
         }
     }
+}
+
+fn phase(text: impl Into<String>) -> RunEvent {
+    RunEvent::Phase { text: text.into() }
 }
 
 fn hash_of(train: &[Sequence], validation: &[Sequence]) -> String {

@@ -2,13 +2,14 @@
 
 use std::fs;
 
-use engine::lora::{Adapter, Projection};
-use engine::train::{TrainJob, TrainOutcome};
+use engine::lora::Adapter;
+use engine::train::TrainJob;
+use spec::{Projection, TrainOutput};
 
 use crate::lora::run;
 use crate::support::{fixture, full_batch, golden_pairs, load, short_template, template, tiny, tiny_tied};
 
-fn trained(folder: &std::path::Path) -> TrainOutcome {
+fn trained(folder: &std::path::Path) -> TrainOutput {
     let model = tiny();
     let (outcome, _) = run(&TrainJob {
         model: &model,
@@ -17,7 +18,6 @@ fn trained(folder: &std::path::Path) -> TrainOutcome {
         validation: &[],
         config: &full_batch(vec![Projection::VProj], 1),
         folder,
-        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: None,
     });
     outcome

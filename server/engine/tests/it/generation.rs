@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, WeightFormat, generate};
+use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow, generate};
 use engine::model::BaseModel;
 use engine::{Control, Stop};
+use spec::{GenerateConfig, WeightFormat};
 
-use crate::greedy::{row, write};
+use crate::greedy::{greedy, row, write};
 use crate::support::{golden_pairs, load, shared, short_template, tiny, tiny_with};
 
 fn rows(model: &BaseModel) -> Vec<GenerateRow> {
@@ -21,7 +22,7 @@ fn rows(model: &BaseModel) -> Vec<GenerateRow> {
         .collect()
 }
 
-fn sampled(batch_size: usize, seed: u64) -> GenerateConfig {
+fn sampled(batch_size: u32, seed: u64) -> GenerateConfig {
     GenerateConfig {
         temperature: 0.9,
         top_p: 0.95,
@@ -30,7 +31,7 @@ fn sampled(batch_size: usize, seed: u64) -> GenerateConfig {
         max_new_tokens: 40,
         batch_size,
         seed,
-        weights: WeightFormat::F32,
+        ..GenerateConfig::default()
     }
 }
 
@@ -68,12 +69,12 @@ fn rows_with_the_same_prompt_get_texts_of_their_own() {
 fn a_very_low_temperature_and_a_single_candidate_are_greedy() {
     let model = tiny();
     let rows = rows(&model);
-    let greedy = write(&model, None, &rows, &GenerateConfig::greedy(20, 8));
+    let most_likely = write(&model, None, &rows, &greedy(20, 8));
     for config in [
-        GenerateConfig { temperature: 1.0, top_k: 1, ..GenerateConfig::greedy(20, 8) },
-        GenerateConfig { temperature: 1.0, top_p: 1e-9, ..GenerateConfig::greedy(20, 8) },
+        GenerateConfig { temperature: 1.0, top_k: 1, ..greedy(20, 8) },
+        GenerateConfig { temperature: 1.0, top_p: 1e-9, ..greedy(20, 8) },
     ] {
-        assert_eq!(ids(&write(&model, None, &rows, &config)), ids(&greedy));
+        assert_eq!(ids(&write(&model, None, &rows, &config)), ids(&most_likely));
     }
 }
 
@@ -124,7 +125,7 @@ fn a_stopped_generation_keeps_the_rows_that_it_gave_out() {
 fn what_does_not_fit_into_the_models_context_is_refused_with_the_limit() {
     let model = tiny();
     let long = row(0, &[5; 2040]);
-    let config = GenerateConfig::greedy(9, 1);
+    let config = greedy(9, 1);
     let error = generate(&model, None, &[long], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("at most 8"), "{error}");
 }
@@ -144,7 +145,7 @@ fn weights_in_eight_bits_write_texts_that_do_not_depend_on_the_batch_and_are_ref
     // Its feed-forward width, 172, is not a multiple of 32.
     let Some(folder) = shared("models/stories260k") else { return };
     let stories = load(&folder);
-    let config = GenerateConfig { weights: WeightFormat::Int8, ..GenerateConfig::greedy(4, 1) };
+    let config = GenerateConfig { weights: WeightFormat::Int8, ..greedy(4, 1) };
     let error = generate(&stories, None, &[row(0, &[1])], &[2], &config, &Control::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().starts_with("weights"), "{error}");
 }
@@ -160,15 +161,9 @@ fn weights_that_are_not_finite_give_an_error_and_never_a_figure_or_a_text() {
                 model.score(&ids).err(),
                 model.logits(&ids, 3).err(),
                 model.score_int8(&[ids.to_vec()]).err(),
-                generate(
-                    &model,
-                    None,
-                    &[row(1, &ids)],
-                    &[],
-                    &GenerateConfig::greedy(4, 1),
-                    &Control::default(),
-                    &mut |event| panic!("{what}: {event:?}"),
-                )
+                generate(&model, None, &[row(1, &ids)], &[], &greedy(4, 1), &Control::default(), &mut |event| {
+                    panic!("{what}: {event:?}")
+                })
                 .err(),
             ];
             for (call, error) in ["score", "logits", "score_int8", "generate"].into_iter().zip(errors) {
@@ -187,7 +182,7 @@ fn weights_that_are_not_finite_give_an_error_and_never_a_figure_or_a_text() {
 fn any_of_several_stop_ids_ends_a_row() {
     let model = tiny();
     let rows = rows(&model);
-    let config = GenerateConfig::greedy(20, 8);
+    let config = greedy(20, 8);
     let free = write(&model, None, &rows, &config);
     let (first, second) = (free[&10].ids[3], free[&11].ids[5]);
     let mut found = BTreeMap::new();
@@ -212,7 +207,7 @@ fn a_prompt_that_leaves_too_little_of_the_context_is_refused_with_what_is_left()
     let context = model.config.max_position_embeddings;
     for (prompt, left) in [(context - 2, "at most 2"), (context, "at most 0"), (context + 1, "tokens long")] {
         let rows = [row(1, &vec![5; prompt])];
-        let config = GenerateConfig::greedy(3, 1);
+        let config = greedy(3, 1);
         let error = generate(&model, None, &rows, &[], &config, &Control::default(), &mut |_| {}).unwrap_err();
         assert_eq!(error.code(), spec::ErrorCode::InvalidSetting);
         assert!(error.to_string().contains(left), "{error}");

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use engine::data::Pair;
-use engine::lora::Projection;
 use engine::model::BaseModel;
 use engine::template::Template;
-use engine::train::{TrainConfig, TrainEvent, TrainJob, train};
+use engine::train::{TrainJob, train};
 use engine::{Control, Stop};
+use spec::{Projection, RunEvent, TrainConfig};
 
 use crate::lora::run;
 use crate::support::{Factors, full_batch, golden_pairs, golden_path, short_template, tiny};
@@ -35,7 +35,7 @@ impl Bench {
         let config = TrainConfig {
             learning_rate: 1.0,
             weight_decay: 0.0,
-            clip_norm: CLIP,
+            max_grad_norm: CLIP,
             ..full_batch(Projection::ALL.to_vec(), 1)
         };
         Self { model, template, pairs: golden_pairs(), config }
@@ -50,7 +50,6 @@ impl Bench {
             validation: &self.pairs,
             config: &self.config,
             folder,
-            keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
             initial_factors: Some(initial),
         }
     }
@@ -77,7 +76,7 @@ impl Bench {
         at.write(&initial);
         let (control, mut found) = (Control::default(), None);
         let stopped = train(&self.job(folder.path(), &initial), &control, &mut |event| {
-            if let TrainEvent::Evaluation { loss, .. } = event {
+            if let RunEvent::Evaluation { loss, .. } = event {
                 found = Some(loss);
                 control.stop(Stop::Discard);
             }

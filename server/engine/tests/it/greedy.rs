@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use engine::Control;
-use engine::generate::{GenerateConfig, GenerateEvent, GenerateRow, GeneratedRow, generate};
+use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow, generate};
 use engine::lora::Adapter;
 use engine::model::BaseModel;
 use engine::template::EncodedPrompt;
 use serde::Deserialize;
+use spec::GenerateConfig;
 
 use crate::support::{golden, load, shared, smollm2_path, tiny};
 
@@ -22,6 +23,10 @@ struct Case {
 
 pub fn row(index: u32, ids: &[u32]) -> GenerateRow {
     GenerateRow { index, prompt: EncodedPrompt { ids: ids.to_vec(), response_tokens_cut: 0 } }
+}
+
+pub fn greedy(max_new_tokens: u32, batch_size: u32) -> GenerateConfig {
+    GenerateConfig { max_new_tokens, batch_size, ..engine::generate::greedy() }
 }
 
 /// All rows, by index.
@@ -43,12 +48,12 @@ pub fn write(
     found
 }
 
-fn check(model: &BaseModel, name: &str, new: usize) {
+fn check(model: &BaseModel, name: &str, new: u32) {
     let mut file: BTreeMap<String, serde_json::Value> = golden("greedy.json");
     let cases: Vec<Case> = serde_json::from_value(file.remove(name).unwrap()).unwrap();
     let rows: Vec<GenerateRow> = (0..).zip(&cases).map(|(index, case)| row(index, &case.prompt_ids)).collect();
-    for batch_size in [1, cases.len()] {
-        let found = write(model, None, &rows, &GenerateConfig::greedy(new, batch_size));
+    for batch_size in [1, cases.len() as u32] {
+        let found = write(model, None, &rows, &greedy(new, batch_size));
         for (case, row) in cases.iter().zip(found.values()) {
             assert_eq!(model.tokenizer.encode_with_bos(&case.prompt).unwrap(), case.prompt_ids);
             assert_eq!(row.ids, case.ids, "{name}, batch {batch_size}: {:?}", case.prompt);
@@ -67,7 +72,7 @@ fn stories260k_tells_of_lily() {
     let Some(path) = shared("models/stories260k") else { return };
     let model = load(&path);
     check(&model, "stories260k", 32);
-    let told = &write(&model, None, &[row(0, &[1])], &GenerateConfig::greedy(40, 1))[&0];
+    let told = &write(&model, None, &[row(0, &[1])], &greedy(40, 1))[&0];
     assert_eq!(told.ids[..7], [403, 407, 261, 378, 432, 383, 286]);
     let beginning = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park";
     assert!(told.text.trim_start().starts_with(beginning), "{:?}", told.text);
@@ -80,7 +85,7 @@ fn smollm2_knows_the_capital_of_france() {
     check(&model, "smollm2", 24);
     let chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
     let ids = model.tokenizer.encode(chat).unwrap();
-    let answer = &write(&model, None, &[row(0, &ids)], &GenerateConfig::greedy(24, 1))[&0];
+    let answer = &write(&model, None, &[row(0, &ids)], &greedy(24, 1))[&0];
     assert_eq!(answer.ids, [504, 3575, 282, 4649, 314, 7042, 30]);
     assert_eq!((answer.text.as_str(), answer.stopped_by), ("The capital of France is Paris.", Some(2)));
 }

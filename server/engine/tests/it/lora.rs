@@ -6,14 +6,15 @@ use std::path::Path;
 
 use engine::Control;
 use engine::data::Pair;
-use engine::generate::{GenerateConfig, GenerateRow};
-use engine::lora::{Adapter, LoraConfig, Projection};
+use engine::generate::GenerateRow;
+use engine::lora::{Adapter, LoraConfig};
 use engine::model::BaseModel;
-use engine::template::{Template, Truncation};
-use engine::train::{LossOn, Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
+use engine::template::Template;
+use engine::train::{TrainJob, TrainOutcome, train};
 use serde::Deserialize;
+use spec::{LossOn, Projection, RunEvent, Schedule, StepPoint, TrainConfig, TrainOutput, Truncation};
 
-use crate::greedy::{row, write};
+use crate::greedy::{greedy, row, write};
 use crate::support::{
     Factors, GoldenPair, full_batch, golden, golden_path, load, relative, short_template, smollm2_path, template, tiny,
 };
@@ -52,15 +53,16 @@ struct Written {
     smallest_lead: f64,
 }
 
-pub fn run(job: &TrainJob<'_>) -> (TrainOutcome, Vec<Step>) {
+pub fn run(job: &TrainJob<'_>) -> (TrainOutput, Vec<StepPoint>) {
     let mut steps = Vec::new();
     let outcome = train(job, &Control::default(), &mut |event| {
-        if let TrainEvent::Step(step) = event {
+        if let RunEvent::Step { step } = event {
             steps.push(step);
         }
     })
     .unwrap();
-    (outcome, steps)
+    let TrainOutcome::Done(output) = outcome else { panic!("{outcome:?}") };
+    (output, steps)
 }
 
 fn assert_encodes(model: &BaseModel, template: &Template, pairs: &[GoldenPair]) {
@@ -70,7 +72,7 @@ fn assert_encodes(model: &BaseModel, template: &Template, pairs: &[GoldenPair]) 
     }
 }
 
-fn assert_agree(name: &str, steps: &[Step], losses: &[f64], norms: &[f64]) {
+fn assert_agree(name: &str, steps: &[StepPoint], losses: &[f64], norms: &[f64]) {
     assert_eq!(steps.len(), losses.len());
     let (mut worst_loss, mut worst_norm): (f64, f64) = (0.0, 0.0);
     for ((step, &loss), &norm) in steps.iter().zip(losses).zip(norms) {
@@ -87,7 +89,7 @@ fn assert_agree(name: &str, steps: &[Step], losses: &[f64], norms: &[f64]) {
 fn assert_writes(model: &BaseModel, adapter: &Adapter, pairs: &[GoldenPair], case: &Case) {
     let rows: Vec<GenerateRow> =
         (0..).zip(pairs).map(|(index, pair)| row(index, &pair.ids[..pair.prompt_len])).collect();
-    let found = write(model, Some(adapter), &rows, &GenerateConfig::greedy(16, 4));
+    let found = write(model, Some(adapter), &rows, &greedy(16, 4));
     let mut compared = 0;
     for (written, row) in case.greedy.iter().zip(found.values()) {
         if written.smallest_lead > CLEAR_LEAD {
@@ -107,7 +109,7 @@ fn check(name: &str) {
 
     let pairs: Vec<Pair> = golden.pairs.iter().map(GoldenPair::pair).collect();
     let config = TrainConfig {
-        clip_norm: case.clip_norm.unwrap_or(0.0),
+        max_grad_norm: case.clip_norm.unwrap_or(0.0),
         loss_on: if case.loss_on_all { LossOn::All } else { LossOn::Target },
         ..full_batch(case.targets.clone(), 20)
     };
@@ -120,7 +122,6 @@ fn check(name: &str) {
         validation: &[],
         config: &config,
         folder: folder.path(),
-        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: Some(&initial),
     });
     assert_eq!(outcome.trainable, case.trainable);
@@ -162,10 +163,10 @@ fn schedules_are_those_of_transformers() {
     let model = tiny();
     let template = short_template(&model.tokenizer);
     let pairs = [crate::support::pair("Say yes.", "Yes.")];
-    for (schedule, name) in
+    for (lr_scheduler, name) in
         [(Schedule::Constant, "constant"), (Schedule::Linear, "linear"), (Schedule::Cosine, "cosine")]
     {
-        let config = TrainConfig { schedule, warmup_steps: 5, ..full_batch(vec![Projection::QProj], 20) };
+        let config = TrainConfig { lr_scheduler, warmup_steps: 5, ..full_batch(vec![Projection::QProj], 20) };
         let folder = tempfile::tempdir().unwrap();
         let (_, steps) = run(&TrainJob {
             model: &model,
@@ -174,7 +175,6 @@ fn schedules_are_those_of_transformers() {
             validation: &[],
             config: &config,
             folder: folder.path(),
-            keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
             initial_factors: None,
         });
         assert_eq!(steps.len(), 20);
@@ -199,7 +199,6 @@ fn an_adapter_beside_the_weights_and_one_merged_into_them_give_the_same_logits()
         validation: &[],
         config: &full_batch(Projection::ALL.to_vec(), 3),
         folder: folder.path(),
-        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: Some(&initial),
     });
     let adapter = Adapter::load(&folder.path().join("adapter"), &model).unwrap();
@@ -215,7 +214,7 @@ fn an_adapter_beside_the_weights_and_one_merged_into_them_give_the_same_logits()
 #[derive(Deserialize)]
 struct SmolLm2 {
     pairs: Vec<GoldenPair>,
-    rank: usize,
+    rank: u32,
     alpha: f64,
     learning_rate: f64,
     trainable: u64,
@@ -232,18 +231,18 @@ fn three_steps_on_smollm2_are_pefts() {
     let template = template("Response: {response}\n\nInstruction: ", "{instruction}", &model.tokenizer);
     assert_encodes(&model, &template, &golden.pairs);
 
-    let lora = LoraConfig {
+    let config = TrainConfig {
         rank: golden.rank,
         alpha: golden.alpha,
-        dropout: 0.0,
-        targets: vec![Projection::QProj, Projection::VProj],
+        batch_size: 2,
+        learning_rate: golden.learning_rate,
+        ..full_batch(vec![Projection::QProj, Projection::VProj], 3)
     };
-    assert_eq!(lora.trainable(&model.config), golden.trainable);
+    assert_eq!(LoraConfig::from(&config).trainable(&model.config), golden.trainable);
     let folder = tempfile::tempdir().unwrap();
     let initial = folder.path().join("initial.safetensors");
-    counted_factors(&model, golden.rank).write(&initial);
+    counted_factors(&model, golden.rank as usize).write(&initial);
     let pairs: Vec<Pair> = golden.pairs.iter().map(GoldenPair::pair).collect();
-    let config = TrainConfig { lora, batch_size: 2, learning_rate: golden.learning_rate, ..full_batch(Vec::new(), 3) };
     let (_, steps) = run(&TrainJob {
         model: &model,
         template: &template,
@@ -251,7 +250,6 @@ fn three_steps_on_smollm2_are_pefts() {
         validation: &[],
         config: &config,
         folder: &folder.path().join("run"),
-        keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
         initial_factors: Some(&initial),
     });
     assert!(steps.iter().all(|step| step.supervised_tokens == golden.supervised_tokens));
@@ -305,13 +303,12 @@ fn initial_factors_of_another_shape_are_refused() {
             validation: &[],
             config,
             folder: folder.path(),
-            keep_checkpoints: engine::train::KEEP_CHECKPOINTS,
             initial_factors: Some(initial),
         };
         train(&job, &Control::default(), &mut |_| {}).unwrap_err().to_string()
     };
     let mut wider = full_batch(vec![Projection::QProj, Projection::VProj], 1);
-    wider.lora.rank = 8;
+    wider.rank = 8;
     let message = refuse(&wider, &golden_path("lora/q_v.initial.safetensors"));
     assert!(message.contains("q_proj"), "{message}");
     let message = refuse(&full_batch(Projection::ALL.to_vec(), 1), &golden_path("lora/q_v.initial.safetensors"));

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use engine::data::Pair;
-use engine::lora::{LoraConfig, Projection};
 use engine::model::BaseModel;
 use engine::template::Template;
-use engine::train::{Schedule, Step, TrainConfig, TrainEvent, TrainJob, TrainOutcome, train};
+use engine::train::{TrainJob, TrainOutcome, train};
 use engine::{Control, Error, Stop};
+use spec::{Projection, RunEvent, Schedule, StepPoint, TrainConfig, TrainOutput};
 
 use crate::support::{full_batch, golden_pairs, load, pair, short_template, smollm2_path, tiny, tiny_with};
 
@@ -21,20 +21,33 @@ struct Bench {
     train: Vec<Pair>,
     validation: Vec<Pair>,
     config: TrainConfig,
-    keep_checkpoints: u32,
 }
 
 /// What one call of `train` gave.
 struct Session {
     result: Result<TrainOutcome, Error>,
     resumed: Option<u32>,
-    steps: Vec<Step>,
+    steps: Vec<StepPoint>,
     evaluations: Vec<(u32, f64)>,
     checkpoints: Vec<u32>,
     warnings: Vec<String>,
 }
 
 impl Session {
+    fn done(&self) -> &TrainOutput {
+        match self.result.as_ref().unwrap() {
+            TrainOutcome::Done(output) => output,
+            TrainOutcome::Stopped { step } => panic!("stopped after step {step}"),
+        }
+    }
+
+    fn stopped_at(&self) -> Option<u32> {
+        match self.result.as_ref().unwrap() {
+            TrainOutcome::Done(_) => None,
+            TrainOutcome::Stopped { step } => Some(*step),
+        }
+    }
+
     /// What must be equal to the bit.
     fn figures(&self) -> Vec<(u32, u64, u64, u64)> {
         self.steps
@@ -51,25 +64,20 @@ impl Bench {
         let mut train = golden_pairs();
         let validation = train.split_off(7);
         let config = TrainConfig {
-            lora: LoraConfig {
-                rank: 4,
-                alpha: 8.0,
-                dropout: 0.2,
-                targets: vec![Projection::QProj, Projection::DownProj],
-            },
+            dropout: 0.2,
             epochs: 4,
             batch_size: 1,
-            accumulation: 2,
-            schedule: Schedule::Cosine,
+            gradient_accumulation_steps: 2,
+            lr_scheduler: Schedule::Cosine,
             warmup_steps: 2,
-            clip_norm: 1.0,
+            max_grad_norm: 1.0,
             seed: 20,
-            ..full_batch(Vec::new(), 1)
+            ..full_batch(vec![Projection::QProj, Projection::DownProj], 1)
         };
-        Self { model, template, train, validation, config, keep_checkpoints: 2 }
+        Self { model, template, train, validation, config }
     }
 
-    fn run(&self, folder: &Path, on: impl Fn(&TrainEvent, &Control)) -> Session {
+    fn run(&self, folder: &Path, on: impl Fn(&RunEvent, &Control)) -> Session {
         let job = TrainJob {
             model: &self.model,
             template: &self.template,
@@ -77,7 +85,6 @@ impl Bench {
             validation: &self.validation,
             config: &self.config,
             folder,
-            keep_checkpoints: self.keep_checkpoints,
             initial_factors: None,
         };
         let control = Control::default();
@@ -86,11 +93,13 @@ impl Bench {
         let result = train(&job, &control, &mut |event| {
             on(&event, &control);
             match event {
-                TrainEvent::Resumed { step } => resumed = Some(step),
-                TrainEvent::Warning(text) => warnings.push(text),
-                TrainEvent::Step(step) => steps.push(step),
-                TrainEvent::Evaluation { step, loss, .. } => evaluations.push((step, loss)),
-                TrainEvent::Checkpoint { step, name } => {
+                RunEvent::Phase { text } => {
+                    resumed = resumed.or(text.strip_prefix("resuming after step ").and_then(|step| step.parse().ok()));
+                }
+                RunEvent::Warning { text } => warnings.push(text),
+                RunEvent::Step { step } => steps.push(step),
+                RunEvent::Evaluation { step, loss, .. } => evaluations.push((step, loss)),
+                RunEvent::Checkpoint { step, name } => {
                     assert!(folder.join("checkpoints").join(name).join("manifest.json").exists());
                     checkpoints.push(step);
                 }
@@ -101,23 +110,23 @@ impl Bench {
     }
 }
 
-fn at_step(wanted: u32, stop: Stop) -> impl Fn(&TrainEvent, &Control) {
+fn at_step(wanted: u32, stop: Stop) -> impl Fn(&RunEvent, &Control) {
     move |event, control| {
-        if matches!(event, TrainEvent::Step(step) if step.step == wanted) {
+        if matches!(event, RunEvent::Step { step } if step.step == wanted) {
             control.stop(stop);
         }
     }
 }
 
-fn nothing(_: &TrainEvent, _: &Control) {}
+fn nothing(_: &RunEvent, _: &Control) {}
 
 #[test]
 fn a_run_stopped_anywhere_and_resumed_is_the_run_that_was_not_stopped() {
     let bench = Bench::new();
     let whole = tempfile::tempdir().unwrap();
     let uninterrupted = bench.run(whole.path(), nothing);
-    let outcome = uninterrupted.result.as_ref().unwrap();
-    assert_eq!((outcome.steps, outcome.stopped_at, uninterrupted.resumed), (16, None, None));
+    let outcome = uninterrupted.done();
+    assert_eq!((outcome.steps, uninterrupted.resumed), (16, None));
     assert_eq!(uninterrupted.steps.len(), 16);
     assert_eq!(uninterrupted.checkpoints, [4, 8, 12, 16]);
     let figures = uninterrupted.figures();
@@ -126,13 +135,12 @@ fn a_run_stopped_anywhere_and_resumed_is_the_run_that_was_not_stopped() {
     for stop_at in [1, 6, 8, 9, 15, 16] {
         let folder = tempfile::tempdir().unwrap();
         let first = bench.run(folder.path(), at_step(stop_at, Stop::Save));
-        let stopped = first.result.as_ref().unwrap();
-        assert_eq!((stopped.stopped_at, stopped.adapter_sha256.as_str()), (Some(stop_at), ""));
+        assert_eq!(first.stopped_at(), Some(stop_at));
         assert!(!folder.path().join("adapter").exists());
         assert_eq!(first.figures(), figures[..stop_at as usize]);
 
         let second = bench.run(folder.path(), nothing);
-        let resumed = second.result.as_ref().unwrap();
+        let resumed = second.done();
         assert_eq!(second.resumed, Some(stop_at));
         assert_eq!(second.figures(), figures[stop_at as usize..], "stopped at {stop_at}");
         assert_eq!(resumed.adapter_sha256, outcome.adapter_sha256);
@@ -141,7 +149,11 @@ fn a_run_stopped_anywhere_and_resumed_is_the_run_that_was_not_stopped() {
             (outcome.loss.to_bits(), outcome.validation_loss)
         );
         assert_eq!(resumed.validation_loss_before, outcome.validation_loss_before);
-        assert_eq!([first.evaluations, second.evaluations].concat(), uninterrupted.evaluations, "stopped at {stop_at}");
+        assert_eq!(
+            [first.evaluations.clone(), second.evaluations.clone()].concat(),
+            uninterrupted.evaluations,
+            "stopped at {stop_at}"
+        );
     }
 }
 
@@ -157,7 +169,7 @@ fn a_run_may_be_stopped_many_times() {
     let last = bench.run(parts.path(), nothing);
     figures.extend(last.figures());
     assert_eq!(figures, uninterrupted.figures());
-    assert_eq!(last.result.unwrap().adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
+    assert_eq!(last.done().adapter_sha256, uninterrupted.done().adapter_sha256);
 }
 
 #[test]
@@ -171,7 +183,7 @@ fn a_run_stopped_by_another_thread_at_any_moment_goes_on_exactly() {
         // Ever later, so that the run comes to its end on any machine.
         let delay = Duration::from_millis(2 + sessions);
         let session = bench.run(parts.path(), |event, control| {
-            if matches!(event, TrainEvent::Phase("training")) {
+            if matches!(event, RunEvent::Phase { text } if text == "training") {
                 let control = control.clone();
                 thread::spawn(move || {
                     thread::sleep(delay);
@@ -182,23 +194,22 @@ fn a_run_stopped_by_another_thread_at_any_moment_goes_on_exactly() {
         figures.extend(session.figures());
         // A session that ended before its first step was saved has measured the start in vain.
         evaluations.retain(|(step, _)| !session.evaluations.iter().any(|(again, _)| again == step));
-        evaluations.extend(session.evaluations);
+        evaluations.extend(session.evaluations.clone());
         sessions += 1;
-        let outcome = session.result.unwrap();
-        if outcome.stopped_at.is_none() {
-            break outcome;
+        if session.stopped_at().is_none() {
+            break session.done().clone();
         }
     };
     eprintln!("{sessions} sessions");
     assert_eq!(figures, uninterrupted.figures());
     assert_eq!(evaluations, uninterrupted.evaluations);
-    assert_eq!(outcome.adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
+    assert_eq!(outcome.adapter_sha256, uninterrupted.done().adapter_sha256);
 }
 
 #[test]
 fn a_run_that_was_cut_off_goes_on_from_its_newest_checkpoint() {
     let mut bench = Bench::new();
-    bench.config.checkpoint_every = Some(3);
+    bench.config.save_steps = Some(3);
     let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let uninterrupted = bench.run(whole.path(), nothing);
     assert_eq!(uninterrupted.checkpoints, [3, 4, 6, 8, 9, 12, 15, 16]);
@@ -207,7 +218,7 @@ fn a_run_that_was_cut_off_goes_on_from_its_newest_checkpoint() {
     let second = bench.run(cut.path(), nothing);
     assert_eq!(second.resumed, Some(6));
     assert_eq!(second.figures(), uninterrupted.figures()[6..]);
-    assert_eq!(second.result.unwrap().adapter_sha256, uninterrupted.result.unwrap().adapter_sha256);
+    assert_eq!(second.done().adapter_sha256, uninterrupted.done().adapter_sha256);
 }
 
 #[test]
@@ -256,10 +267,10 @@ fn kept(folder: &Path) -> Vec<String> {
 #[test]
 fn the_newest_checkpoints_and_the_one_with_the_lowest_evaluation_loss_are_kept() {
     let mut bench = Bench::new();
-    bench.config.checkpoint_every = Some(1);
-    bench.config.evaluate_every = Some(2);
+    bench.config.save_steps = Some(1);
+    bench.config.eval_steps = Some(2);
     for keep in [1, 2, 3, 100] {
-        bench.keep_checkpoints = keep;
+        bench.config.keep_checkpoints = keep;
         let folder = tempfile::tempdir().unwrap();
         let first = bench.run(folder.path(), at_step(9, Stop::Save));
         let second = bench.run(folder.path(), nothing);
@@ -277,15 +288,14 @@ fn the_newest_checkpoints_and_the_one_with_the_lowest_evaluation_loss_are_kept()
 fn tokens_and_seconds_of_a_resumed_run_are_those_of_all_its_sessions() {
     let bench = Bench::new();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let uninterrupted = bench.run(whole.path(), nothing).result.unwrap();
+    let uninterrupted = bench.run(whole.path(), nothing).done().clone();
     let mut seconds = 0.0;
     for stop_at in [3, 9] {
         let stopped = bench.run(parts.path(), at_step(stop_at, Stop::Save));
-        let outcome = stopped.result.unwrap();
-        assert!(outcome.seconds > seconds && stopped.steps.iter().all(|step| step.elapsed_s >= seconds));
-        seconds = outcome.seconds;
+        assert!(stopped.steps.iter().all(|step| step.elapsed_s > seconds));
+        seconds = stopped.steps.last().unwrap().elapsed_s;
     }
-    let outcome = bench.run(parts.path(), nothing).result.unwrap();
+    let outcome = bench.run(parts.path(), nothing).done().clone();
     assert_eq!(outcome.tokens, uninterrupted.tokens);
     assert!(outcome.seconds > seconds);
 }
@@ -308,11 +318,11 @@ fn a_run_that_was_stopped_before_its_first_step_starts_from_the_beginning() {
     let bench = Bench::new();
     let folder = tempfile::tempdir().unwrap();
     let first = bench.run(folder.path(), |event, control| {
-        if matches!(event, TrainEvent::Integrity(_)) {
+        if matches!(event, RunEvent::Integrity { .. }) {
             control.stop(Stop::Save);
         }
     });
-    assert_eq!(first.result.unwrap().stopped_at, Some(0));
+    assert_eq!(first.stopped_at(), Some(0));
     assert!(first.steps.is_empty());
     let second = bench.run(folder.path(), nothing);
     assert_eq!((second.resumed, second.steps.len()), (None, 16));
@@ -327,7 +337,7 @@ fn a_run_whose_largest_batch_does_not_fit_is_refused_before_its_first_step() {
     let mut bench = Bench { model: load(&path), ..Bench::new() };
     bench.template = short_template(&bench.model.tokenizer);
     bench.train = vec![pair("Count the foxes.", &"A fox. ".repeat(1000)); 1024];
-    (bench.config.batch_size, bench.config.max_length) = (1024, 2048);
+    (bench.config.batch_size, bench.config.max_seq_length) = (1024, 2048);
     let folder = tempfile::tempdir().unwrap();
     let session = bench.run(folder.path(), nothing);
     let error = session.result.unwrap_err();
@@ -336,9 +346,9 @@ fn a_run_whose_largest_batch_does_not_fit_is_refused_before_its_first_step() {
     assert!(session.steps.is_empty() && session.evaluations.is_empty());
 
     bench.config.batch_size = 1;
-    bench.config.max_length = 64;
+    bench.config.max_seq_length = 64;
     bench.config.max_steps = Some(1);
-    assert_eq!(bench.run(folder.path(), nothing).result.unwrap().steps, 1, "a refused run leaves nothing behind");
+    assert_eq!(bench.run(folder.path(), nothing).done().steps, 1, "a refused run leaves nothing behind");
 }
 
 #[test]
@@ -359,7 +369,7 @@ fn a_checkpoint_of_other_settings_or_other_pairs_is_refused_rather_than_continue
 
     bench.config.learning_rate *= 2.0;
     let error = bench.run(folder.path(), nothing).result.unwrap_err();
-    assert!(error.to_string().contains("configuration"), "{error}");
+    assert!(error.to_string().contains("learning_rate was 0.01 and is 0.02"), "{error}");
 
     bench.config.learning_rate /= 2.0;
     bench.train.swap(0, 1);
@@ -374,7 +384,7 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     let first = bench.run(folders[0].path(), nothing);
     let again = bench.run(folders[1].path(), nothing);
     assert_eq!(first.figures(), again.figures());
-    assert_eq!(first.result.unwrap().adapter_sha256, again.result.unwrap().adapter_sha256);
+    assert_eq!(first.done().adapter_sha256, again.done().adapter_sha256);
     bench.config.seed += 1;
     assert_ne!(first.steps[1].loss, bench.run(folders[2].path(), nothing).steps[1].loss);
 }
@@ -385,9 +395,9 @@ fn activation_checkpointing_gives_the_same_run_and_may_be_chosen_when_it_is_resu
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let kept = bench.run(whole.path(), nothing);
     let first = bench.run(parts.path(), at_step(8, Stop::Save));
-    bench.config.recompute_layers = true;
+    bench.config.gradient_checkpointing = true;
     let second = bench.run(parts.path(), nothing);
     assert_eq!(second.resumed, Some(8));
     assert_eq!([first.figures(), second.figures()].concat(), kept.figures());
-    assert_eq!(second.result.unwrap().adapter_sha256, kept.result.unwrap().adapter_sha256);
+    assert_eq!(second.done().adapter_sha256, kept.done().adapter_sha256);
 }

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use engine::data::Pair;
 use engine::device::Device;
-use engine::lora::{LoraConfig, Projection};
 use engine::model::BaseModel;
-use engine::template::{EndMarker, Template, TemplateText, Truncation};
+use engine::template::Template;
 use engine::tokenizer::Tokenizer;
-use engine::train::{LossOn, Schedule, TrainConfig};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use spec::{EndMarker, Projection, Schedule, TemplateConfig, TrainConfig};
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -183,7 +182,7 @@ pub fn golden_pairs() -> Vec<Pair> {
 }
 
 pub fn template(prompt: &str, target: &str, tokenizer: &Tokenizer) -> Template {
-    let text = TemplateText {
+    let text = TemplateConfig {
         prompt: prompt.to_owned(),
         target: target.to_owned(),
         end: EndMarker::Eos,
@@ -197,26 +196,20 @@ pub fn short_template(tokenizer: &Tokenizer) -> Template {
 }
 
 /// One epoch a step: four at a time, twice, without dropout or clipping.
-pub fn full_batch(targets: Vec<Projection>, steps: u32) -> TrainConfig {
+pub fn full_batch(target_modules: Vec<Projection>, steps: u32) -> TrainConfig {
     TrainConfig {
-        lora: LoraConfig { rank: 4, alpha: 8.0, dropout: 0.0, targets },
-        max_length: 512,
-        truncation: Truncation::Response,
-        loss_on: LossOn::Target,
+        rank: 4,
+        alpha: 8.0,
+        dropout: 0.0,
+        target_modules,
         epochs: steps,
-        max_steps: None,
-        batch_size: 4,
-        accumulation: 2,
         learning_rate: 1e-2,
-        schedule: Schedule::Constant,
+        lr_scheduler: Schedule::Constant,
         warmup_steps: 0,
-        weight_decay: 0.01,
-        clip_norm: 0.0,
-        seed: 1,
-        evaluate_every: None,
-        checkpoint_every: None,
+        max_grad_norm: 0.0,
+        save_steps: None,
         samples: 0,
-        recompute_layers: false,
+        ..TrainConfig::default()
     }
 }
 

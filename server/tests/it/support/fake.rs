@@ -75,7 +75,7 @@ pub const PAIRS: u32 = 7;
 
 /// The tags, figures and texts differ from pair to pair.
 pub fn pair(index: u32) -> GeneratedPair {
-    let tags = if index.is_multiple_of(2) { vec![] } else { vec!["echo".to_owned(), "no_end".to_owned()] };
+    let tags = if index.is_multiple_of(2) { vec![] } else { vec![Tag::Echo, Tag::NoEnd] };
     GeneratedPair {
         index,
         response: format!("Response number {index} about Ärger."),
@@ -105,6 +105,7 @@ pub fn step(step: u32) -> RunEvent {
             learning_rate: 1e-3,
             gradient_norm: 1.0,
             supervised_tokens: 10,
+            tokens: 10,
             tokens_per_s: 100.0,
             elapsed_s: 1.0,
             eta_s: 1.0,

@@ -5,11 +5,11 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use spec::Projection;
 
 use super::Llama;
 use super::forward::{LayerActivations, Pass, SavedActivations};
 use crate::Result;
-use crate::lora::Projection;
 use crate::model::ops::{
     FactorGradients, Lora, Segments, attention, attention_backward, linear_backward, rms_norm, rms_norm_backward,
     swiglu, swiglu_backward,

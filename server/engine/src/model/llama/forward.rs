@@ -1,11 +1,11 @@
 //! Forward: token ids of a packed batch to hidden states, saving the activations that backward needs.
 
 use burn::tensor::{Int, Tensor, TensorData};
+use spec::Projection;
 
 use super::{Int8Weights, Llama, LoraSet};
 use crate::Result;
 use crate::control::Control;
-use crate::lora::Projection;
 use crate::model::ops::{Dropout, Lora, Rope, int8_linear, linear, linear_decode, rms_norm, swiglu};
 use crate::random::mix;
 

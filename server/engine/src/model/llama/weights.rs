@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
+use spec::Projection;
 
 use super::Matmul;
 use crate::Result;
 use crate::device::Device;
-use crate::lora::Projection;
+use crate::lora::Placed as _;
 use crate::model::ops::{Factors, Int8Matrix, int8_linear, linear, linear_decode, quantize};
 use crate::model::{LlamaConfig, LoadProgress, ModelFiles};
 
@@ -103,7 +104,7 @@ impl Llama {
             let attention_norm = vector(read(&format!("{prefix}.input_layernorm.weight"), &[hidden])?);
             let ffn_norm = vector(read(&format!("{prefix}.post_attention_layernorm.weight"), &[hidden])?);
             let mut projections = Vec::with_capacity(7);
-            for projection in Projection::ALL {
+            for projection in Projection::ALL.iter().copied() {
                 let shape = projection.shape(&config);
                 let name = format!("{prefix}.{}.weight", projection.path());
                 projections.push(matrix(read(&name, &shape)?, shape));
