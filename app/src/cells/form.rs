@@ -227,6 +227,40 @@ mod tests {
     }
 
     #[test]
+    fn every_field_takes_the_bounds_of_its_setting_and_nothing_beyond() {
+        for kind in CellKind::ALL {
+            with_cell(kind, |book, cell| {
+                for setting in kind.settings() {
+                    let (good, bad) = match setting.rule.kind {
+                        Kind::Whole { min, max } => (
+                            [min.to_string(), max.to_string()],
+                            [(i128::from(min) - 1).to_string(), (i128::from(max) + 1).to_string()],
+                        ),
+                        Kind::Number { min, max } => {
+                            let inside = |bound: spec::Bound, next: f64| if bound.included { bound.value } else { next };
+                            let outside = |bound: spec::Bound, next: f64| if bound.included { next } else { bound.value };
+                            let good = [inside(min, min.value.next_up()), inside(max, max.value.next_down())];
+                            let bad = [outside(min, min.value.next_down()), outside(max, max.value.next_up())];
+                            (good.map(|value| value.to_string()), bad.map(|value| value.to_string()))
+                        }
+                        _ => continue,
+                    };
+                    let field = Field { book, cell, setting };
+                    for text in good {
+                        assert_eq!(field.write(&text), None, "{} {text}", setting.key);
+                        let number = |text: &str| text.parse::<f64>().unwrap();
+                        assert_eq!(number(&field.value().get_untracked()), number(&text), "{}", setting.key);
+                        cell.config.with_untracked(|config| config.validate()).unwrap();
+                    }
+                    for text in bad {
+                        assert!(field.write(&text).is_some(), "{} {text}", setting.key);
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
     fn a_value_out_of_range_is_refused_with_the_limit_and_is_no_edit() {
         with_cell(CellKind::Train, |book, cell| {
             let field = Field::of(book, cell, "rank").unwrap();
