@@ -313,7 +313,9 @@ settings! {
         rank: u32 = 16, Primary, whole(1, 1024), "LoRA rank (r)",
             "Rank of the low-rank factors. A higher rank has more capacity and needs more memory.";
         alpha: f64 = 32.0, Lora, above(0.0, 1e6), "LoRA alpha",
-            "The update is scaled by alpha / r.";
+            "The update is scaled by alpha / r, or by alpha / sqrt(r) with rank-stabilized LoRA.";
+        use_rslora: bool = false, Lora, toggle(), "Rank-stabilized LoRA",
+            "Scale the update by alpha / sqrt(r) instead of alpha / r (Kalajdzievski, arXiv:2312.03732), which keeps it from shrinking as the rank grows.";
         dropout: f64 = 0.1, Lora, below(0.0, 1.0), "LoRA dropout",
             "Probability that an input of the adapter is set to zero in a training step.";
         target_modules ["targets"]: Vec<Projection> = vec![Projection::QProj, Projection::VProj], Lora, set(Projection::CHOICES), "Target modules",

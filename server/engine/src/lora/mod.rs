@@ -1,5 +1,5 @@
 //! LoRA (Hu et al., arXiv:2106.09685): low-rank factors beside frozen projections, in PEFT's form
-//! `y = W x + alpha / rank * B A drop(x)`.
+//! `y = W x + scale * B A drop(x)`, where the scale is `alpha / rank`, or `alpha / sqrt(rank)` with rank-stabilized LoRA.
 //!
 //! Owns what an adapter is and who it belongs to; the arithmetic is the model's, the optimizer is training's.
 
@@ -58,6 +58,8 @@ pub struct LoraConfig {
     pub dropout: f64,
     #[serde(rename = "target_modules")]
     pub targets: Vec<Projection>,
+    #[serde(default)]
+    pub use_rslora: bool,
 }
 
 impl From<&TrainConfig> for LoraConfig {
@@ -65,7 +67,7 @@ impl From<&TrainConfig> for LoraConfig {
         let mut targets = config.target_modules.clone();
         targets.sort_unstable();
         targets.dedup();
-        Self { rank: config.rank as usize, alpha: config.alpha, dropout: config.dropout, targets }
+        Self { rank: config.rank as usize, alpha: config.alpha, dropout: config.dropout, targets, use_rslora: config.use_rslora }
     }
 }
 
@@ -83,7 +85,8 @@ impl LoraConfig {
     }
 
     pub(crate) fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
+        let rank = self.rank as f64;
+        self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
 
     /// Trainable parameters on a model of this shape: rank * (in + out) for each adapted projection.
@@ -118,15 +121,26 @@ mod tests {
             rope_theta: 10_000.0,
             tie_word_embeddings: false,
         };
-        let lora =
-            LoraConfig { rank: 16, alpha: 32.0, dropout: 0.1, targets: vec![Projection::QProj, Projection::VProj] };
+        let lora = LoraConfig::from(&TrainConfig::default());
         assert_eq!(lora.trainable(&tinyllama), 2_252_800);
         assert_eq!(format!("{:.4}", lora.trainable_percent(&tinyllama)), "0.2044");
     }
 
     #[test]
+    fn rank_stabilized_lora_is_peft_s_use_rslora() {
+        let config = TrainConfig { rank: 16, alpha: 32.0, use_rslora: true, ..TrainConfig::default() };
+        assert_eq!(LoraConfig::from(&config).scale(), 8.0);
+        assert_eq!(LoraConfig::from(&TrainConfig { use_rslora: false, ..config }).scale(), 2.0);
+        let peft = r#"{"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": ["q_proj"], "use_rslora": true}"#;
+        let read: LoraConfig = serde_json::from_str(peft).unwrap();
+        assert_eq!(read.scale(), 4.0);
+        let earlier: LoraConfig = serde_json::from_str(&peft.replace(", \"use_rslora\": true", "")).unwrap();
+        assert_eq!(earlier.scale(), 2.0);
+    }
+
+    #[test]
     fn settings_out_of_range_are_refused_by_name() {
-        let good = LoraConfig { rank: 4, alpha: 8.0, dropout: 0.0, targets: vec![Projection::QProj] };
+        let good = LoraConfig::from(&TrainConfig::default());
         assert!(good.validate().is_ok());
         for (bad, field) in [
             (LoraConfig { rank: 0, ..good.clone() }, "rank"),

@@ -4,7 +4,7 @@ use std::fs;
 
 use engine::lora::Adapter;
 use engine::train::TrainJob;
-use spec::{Projection, TrainOutput};
+use spec::{Projection, TrainConfig, TrainOutput};
 
 use crate::lora::run;
 use crate::support::{fixture, full_batch, golden_pairs, load, short_template, template, tiny, tiny_tied};
@@ -47,6 +47,35 @@ fn an_adapter_is_refused_with_anything_but_what_it_was_trained_with() {
         assert!(error.to_string().contains(what), "{error}");
         assert!(error.to_string().contains(&model.sha256[..12]) || what == "t", "{error}");
     }
+}
+
+/// 8 / sqrt(4) is 16 / 4: the same training, under either name.
+#[test]
+fn an_adapter_with_rank_stabilized_lora_is_trained_saved_and_read_with_that_scale() {
+    let model = tiny();
+    let template = short_template(&model.tokenizer);
+    let plain = TrainConfig { rank: 4, alpha: 16.0, ..full_batch(vec![Projection::QProj, Projection::VProj], 3) };
+    let stabilized = TrainConfig { alpha: 8.0, use_rslora: true, ..plain.clone() };
+    let ids = model.tokenizer.encode("R: Boil the water.\nI: What").unwrap();
+    let [plain, stabilized] = [plain, stabilized].map(|config| {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, steps) = run(&TrainJob {
+            model: &model,
+            template: &template,
+            train: &golden_pairs(),
+            validation: &[],
+            config: &config,
+            folder: folder.path(),
+            initial_factors: None,
+        });
+        let path = folder.path().join("adapter");
+        let peft: serde_json::Value =
+            serde_json::from_slice(&fs::read(path.join("adapter_config.json")).unwrap()).unwrap();
+        assert_eq!(peft["use_rslora"], config.use_rslora);
+        let logits = model.logits_with(&Adapter::load(&path, &model).unwrap(), &ids, 1).unwrap();
+        (steps.iter().map(|step| step.loss.to_bits()).collect::<Vec<_>>(), logits)
+    });
+    assert_eq!(plain, stabilized);
 }
 
 #[test]
