@@ -237,8 +237,10 @@ mod tests {
                             [(i128::from(min) - 1).to_string(), (i128::from(max) + 1).to_string()],
                         ),
                         Kind::Number { min, max } => {
-                            let inside = |bound: spec::Bound, next: f64| if bound.included { bound.value } else { next };
-                            let outside = |bound: spec::Bound, next: f64| if bound.included { next } else { bound.value };
+                            let inside =
+                                |bound: spec::Bound, next: f64| if bound.included { bound.value } else { next };
+                            let outside =
+                                |bound: spec::Bound, next: f64| if bound.included { next } else { bound.value };
                             let good = [inside(min, min.value.next_up()), inside(max, max.value.next_down())];
                             let bad = [outside(min, min.value.next_down()), outside(max, max.value.next_up())];
                             (good.map(|value| value.to_string()), bad.map(|value| value.to_string()))

@@ -67,7 +67,13 @@ impl From<&TrainConfig> for LoraConfig {
         let mut targets = config.target_modules.clone();
         targets.sort_unstable();
         targets.dedup();
-        Self { rank: config.rank as usize, alpha: config.alpha, dropout: config.dropout, targets, use_rslora: config.use_rslora }
+        Self {
+            rank: config.rank as usize,
+            alpha: config.alpha,
+            dropout: config.dropout,
+            targets,
+            use_rslora: config.use_rslora,
+        }
     }
 }
 
@@ -131,7 +137,8 @@ mod tests {
         let config = TrainConfig { rank: 16, alpha: 32.0, use_rslora: true, ..TrainConfig::default() };
         assert_eq!(LoraConfig::from(&config).scale(), 8.0);
         assert_eq!(LoraConfig::from(&TrainConfig { use_rslora: false, ..config }).scale(), 2.0);
-        let peft = r#"{"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": ["q_proj"], "use_rslora": true}"#;
+        let peft =
+            r#"{"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": ["q_proj"], "use_rslora": true}"#;
         let read: LoraConfig = serde_json::from_str(peft).unwrap();
         assert_eq!(read.scale(), 4.0);
         let earlier: LoraConfig = serde_json::from_str(&peft.replace(", \"use_rslora\": true", "")).unwrap();
