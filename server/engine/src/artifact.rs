@@ -494,7 +494,7 @@ mod tests {
         verify_file(&path, &sha256(b"one")).unwrap();
         fs::write(&path, b"One").unwrap();
         let error = verify_file(&path, &sha256(b"one")).unwrap_err();
-        assert_eq!(error.code(), spec::ErrorCode::Corrupt);
+        assert_eq!(error.code(), ErrorCode::Corrupt);
         assert!(error.to_string().contains("train.jsonl"), "{error}");
     }
 

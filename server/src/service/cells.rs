@@ -120,7 +120,7 @@ impl Core {
         let changes: Vec<&(String, String)> = save.changes.iter().filter(|(setting, _)| new(setting)).collect();
         let before = row.config.clone();
         for (setting, text) in &changes {
-            set(&mut row.config, setting, text)?;
+            row.config.set(setting, text)?;
         }
         if !changes.is_empty() {
             check_size(&row.config)?;
@@ -171,36 +171,6 @@ impl Core {
         self.jobs.notify_changed(experiment);
         self.notebook(experiment)
     }
-}
-
-/// Reads a setting's new value from text: empty is none, a list has commas.
-fn set(config: &mut CellConfig, setting: &str, text: &str) -> Result<(), AppError> {
-    use serde_json::Value;
-    let refused = |problem: String| {
-        AppError::invalid_setting(format!("{setting}: {problem}."), "Correct the setting, then save it again.")
-    };
-    let mut whole = serde_json::to_value(&*config).map_err(|error| refused(error.to_string()))?;
-    let known = setting != "kind" && whole.pointer(&format!("/{}", setting.replace('.', "/"))).is_some();
-    let (parent, field) = setting.rsplit_once('.').unwrap_or(("", setting));
-    let parent = if parent.is_empty() { String::new() } else { format!("/{}", parent.replace('.', "/")) };
-    let scalar = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
-    let list = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect();
-    let candidates =
-        [text.is_empty().then_some(Value::Null), scalar, Some(Value::from(text)), Some(Value::Array(list))];
-    let mut problem = String::from("there is no such setting");
-    for value in candidates.into_iter().flatten().filter(|_| known) {
-        if let Some(fields) = whole.pointer_mut(&parent).and_then(Value::as_object_mut) {
-            fields.insert(field.to_owned(), value);
-        }
-        match serde_json::from_value(whole.clone()) {
-            Ok(changed) => {
-                *config = changed;
-                return Ok(());
-            }
-            Err(error) => problem = error.to_string(),
-        }
-    }
-    Err(refused(problem))
 }
 
 fn checked_name(name: &str) -> Result<String, AppError> {

@@ -54,7 +54,7 @@ fn output(kind: CellKind) -> CellOutput {
         }
         CellOutput::Generate(generate) => {
             generate.scores.pairs = 1;
-            generate.scores.tags = vec![Count { name: "x".to_owned(), count: 1 }];
+            generate.scores.tags = vec![TagCount { name: Tag::Loop, count: 1 }];
         }
         _ => {}
     }
@@ -87,7 +87,7 @@ fn hostile() -> fake::Work {
                 for index in 0..fake::PAIRS {
                     let mut pair = poisoned(&fake::pair(index));
                     pair.reference = Some(HOSTILE.to_owned());
-                    pair.scores.tags = vec![HOSTILE.to_owned()];
+                    pair.scores.tags = vec![Tag::Loop];
                     emit(RunEvent::Pair { pair });
                 }
             }

@@ -424,7 +424,8 @@ async fn edits_of_different_settings_from_two_pages_are_both_kept() {
     let now = cell(&service, 1, CellKind::Train).await;
     let CellConfig::Train(config) = now.config else { unreachable!() };
     assert_eq!((now.version, config.rank, config.max_steps), (2, 8, None));
-    assert_eq!((config.targets, config.template.end.as_str()), (vec![Projection::QProj, Projection::OProj], "none"));
+    assert_eq!(config.target_modules, [Projection::QProj, Projection::OProj]);
+    assert_eq!(config.template.end, EndMarker::None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,12 +173,12 @@ async fn settings_that_cannot_be_read_have_their_defaults_and_the_others_stay() 
     finished(data.path()).await;
     change(
         data.path(),
-        "UPDATE cells SET config = json_set(config, '$.rank', 8, '$.schedule', 'polynomial') WHERE kind = 'train'",
+        "UPDATE cells SET config = json_set(config, '$.rank', 8, '$.lr_scheduler', 'polynomial') WHERE kind = 'train'",
     );
     change(data.path(), "UPDATE cells SET kind = 'merge' WHERE kind = 'note'");
     let service = open(data.path(), fake::obedient());
     let CellConfig::Train(config) = cell(&service, 1, CellKind::Train).await.config else { unreachable!() };
-    assert_eq!((config.rank, config.schedule), (8, Schedule::default()));
+    assert_eq!((config.rank, config.lr_scheduler), (8, Schedule::Linear));
     assert!(!cell(&service, 1, CellKind::Train).await.stale.is_empty());
     let CellConfig::Note(note) = cell(&service, 1, CellKind::Note).await.config else { unreachable!() };
     assert!(note.text.contains("cannot be read"), "{}", note.text);
