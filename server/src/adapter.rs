@@ -57,6 +57,7 @@ pub fn model_output(id: &str, model: &engine::model::BaseModel) -> spec::ModelOu
     let config = &model.config;
     spec::ModelOutput {
         id: id.to_owned(),
+        name: String::new(),
         architecture: "llama".to_owned(),
         parameters: config.parameters(),
         hidden_size: whole(config.hidden_size),

@@ -1,29 +1,52 @@
 //! Data files and base models by id, under the data folder.
 //!
 //! Ids are made here, never taken from a request; a name is only shown. Holds no state but the folder, so that two
-//! of these on one folder agree. Files are kept under the hash of their content and never change.
+//! of these on one folder agree. Files are kept under the hash of their contents and never change; one that did is
+//! refused when a run opens it.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
 
 use engine::Control;
+use engine::artifact::{sha256, sha256_file};
 use serde::{Deserialize, Serialize};
-use spec::{AppError, DataFile, ModelChoice};
+use spec::{AppError, CellConfig, DataFile, ModelChoice, SourceFile};
 
 use crate::adapter;
+use crate::clock::now_ms;
 use crate::models::{self, FetchProgress, Source, hub::Hub, wheel};
 
 type Result<T> = std::result::Result<T, AppError>;
 
-const SAMPLES: [(&str, &str, &[u8]); 2] = [
-    ("sample-pairs", "Sample: pairs to train on", include_bytes!("../samples/pairs.jsonl")),
-    ("sample-responses", "Sample: responses to write for", include_bytes!("../samples/responses.jsonl")),
+/// A file that ships inside the program.
+struct Sample {
+    id: &'static str,
+    name: &'static str,
+    bytes: &'static [u8],
+}
+
+const SAMPLES: [Sample; 2] = [
+    Sample { id: "sample-pairs", name: "Sample: pairs to train on", bytes: include_bytes!("../samples/pairs.jsonl") },
+    Sample {
+        id: "sample-responses",
+        name: "Sample: responses to write for",
+        bytes: include_bytes!("../samples/responses.jsonl"),
+    },
 ];
 
-/// Longest name that is kept, in characters.
-const MOST_NAME: usize = 120;
+/// Of both sample files.
+const SAMPLE_NOTICE: &str = "Written for this project and dedicated to the public domain (CC0 1.0).";
+
+static SAMPLE_HASHES: LazyLock<[String; 2]> = LazyLock::new(|| SAMPLES.map(|sample| sha256(sample.bytes)));
+
+/// In characters.
+const MAX_NAME: usize = 120;
+/// Of an upload's sha256, as its id holds it.
+const ID_DIGITS: usize = 16;
+const UPLOAD: &str = "file-";
+const TEMPORARY: &str = ".tmp-";
 
 pub struct Resources {
     files: PathBuf,
@@ -35,6 +58,11 @@ pub struct Resources {
 struct FileEntry {
     name: String,
     added_ms: i64,
+    /// Empty in entries of earlier versions: then its id, which starts with it, is all that is known.
+    #[serde(default)]
+    sha256: String,
+    #[serde(default)]
+    notice: String,
 }
 
 /// Kept in place of a model that lies elsewhere and is used where it is.
@@ -51,14 +79,27 @@ impl Resources {
         for folder in [&resources.files, &resources.models] {
             fs::create_dir_all(folder).map_err(io_error(folder))?;
         }
-        for (id, _, bytes) in SAMPLES {
-            let path = resources.files.join(id);
-            if fs::read(&path).is_ok_and(|known| known == bytes) {
+        for sample in &SAMPLES {
+            let path = resources.files.join(sample.id);
+            if fs::read(&path).is_ok_and(|known| known == sample.bytes) {
                 continue;
             }
-            engine::artifact::write(&path, bytes).map_err(adapter::error)?;
+            engine::artifact::write(&path, sample.bytes).map_err(adapter::error)?;
         }
         Ok(resources)
+    }
+
+    /// Removes what killed processes left half written. Only for the process that holds the data folder's lock.
+    pub fn sweep(&self) -> Result<()> {
+        for folder in [&self.files, &self.models] {
+            engine::artifact::sweep(folder).map_err(adapter::error)?;
+            for entry in fs::read_dir(folder).map_err(io_error(folder))?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                    fs::remove_file(entry.path()).map_err(io_error(&entry.path()))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where a data file lies.
@@ -76,10 +117,76 @@ impl Resources {
         if path.is_file() { Ok(path) } else { Err(unknown()) }
     }
 
-    /// The error with the name that a person gave the file in place of where it lies, which only we chose.
+    /// Where a data file lies, after its contents were compared with its hash. Reads it whole.
+    pub fn verified_file(&self, id: &str) -> Result<PathBuf> {
+        let path = self.file(id)?;
+        let expected = self.expected_sha256(id);
+        let found = sha256_file(&path).map_err(adapter::error)?;
+        if found.starts_with(&expected) {
+            return Ok(path);
+        }
+        let name = self.file_name(id).unwrap_or_else(|| id.to_owned());
+        Err(AppError::corrupt(
+            format!(
+                "{name}: its sha256 is {found}, but that of the uploaded file starts with {}; the copy at {} was changed \
+                 or damaged",
+                &expected[..ID_DIGITS.min(expected.len())],
+                path.display()
+            ),
+            if sample(id).is_some() {
+                "Restart the server: it restores the sample files."
+            } else {
+                "Upload the same file again: it replaces the damaged copy."
+            },
+        ))
+    }
+
+    /// The start of the sha256 that the file's contents must have, or all of it.
+    fn expected_sha256(&self, id: &str) -> String {
+        match (sample(id), self.entry(id), id.strip_prefix(UPLOAD)) {
+            (Some(at), ..) => SAMPLE_HASHES[at].clone(),
+            (None, Some(entry), _) if !entry.sha256.is_empty() => entry.sha256,
+            (None, _, Some(digits)) => digits.to_owned(),
+            (None, _, None) => String::new(),
+        }
+    }
+
+    /// Identifies the contents of the file that a configuration names, without reading it; empty if it names none, or
+    /// one that is missing.
+    pub fn identity(&self, config: &CellConfig) -> String {
+        let id = match config {
+            CellConfig::Data(config) => &config.file,
+            CellConfig::Generate(config) => &config.file,
+            CellConfig::Model(_) | CellConfig::Train(_) | CellConfig::Report(_) | CellConfig::Note(_) => {
+                return String::new();
+            }
+        };
+        if self.file(id).is_err() {
+            return String::new();
+        }
+        match (sample(id), id.strip_prefix(UPLOAD)) {
+            (Some(at), _) => SAMPLE_HASHES[at][..ID_DIGITS].to_owned(),
+            (None, digits) => digits.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// What its owner calls a file.
+    pub fn file_name(&self, id: &str) -> Option<String> {
+        self.describe(id).map(|file| file.name)
+    }
+
+    /// A file as runs and reports name it.
+    pub fn source(&self, id: &str) -> SourceFile {
+        match self.describe(id) {
+            Some(file) => SourceFile { name: file.name, notice: file.notice },
+            None => SourceFile { name: id.to_owned(), notice: String::new() },
+        }
+    }
+
+    /// The error with the name that a person gave the file in place of its path, which only we chose.
     pub fn by_name(&self, id: &str, mut error: AppError) -> AppError {
-        if let Some(file) = self.describe(id) {
-            error.message = error.message.replace(&self.files.join(id).display().to_string(), &file.name);
+        if let Some(name) = self.file_name(id) {
+            error.message = error.message.replace(&self.files.join(id).display().to_string(), &name);
         }
         error
     }
@@ -89,7 +196,7 @@ impl Resources {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.files).map_err(io_error(&self.files))?.flatten() {
             let id = entry.file_name().to_string_lossy().into_owned();
-            if id.starts_with("file-")
+            if id.starts_with(UPLOAD)
                 && is_id(&id)
                 && let Some(file) = self.describe(&id)
             {
@@ -97,17 +204,25 @@ impl Resources {
             }
         }
         found.sort_by(|a, b| b.added_ms.cmp(&a.added_ms).then_with(|| a.id.cmp(&b.id)));
-        for (id, name, bytes) in SAMPLES {
-            let size_bytes = bytes.len() as u64;
-            found.push(DataFile { id: id.to_owned(), name: name.to_owned(), size_bytes, added_ms: 0 });
-        }
+        found.extend(SAMPLES.iter().filter_map(|sample| self.describe(sample.id)));
         Ok(found)
     }
 
+    /// None if there is no such file.
     fn describe(&self, id: &str) -> Option<DataFile> {
-        let entry: FileEntry = serde_json::from_slice(&fs::read(self.entry_path(id)).ok()?).ok()?;
-        let size_bytes = fs::metadata(self.files.join(id)).ok()?.len();
-        Some(DataFile { id: id.to_owned(), name: entry.name, size_bytes, added_ms: entry.added_ms })
+        let size_bytes = fs::metadata(self.file(id).ok()?).ok()?.len();
+        let (name, notice, added_ms) = match sample(id).map(|at| &SAMPLES[at]) {
+            Some(sample) => (sample.name.to_owned(), SAMPLE_NOTICE.to_owned(), 0),
+            // Without an entry, a killed process of an earlier version left it: still a file that was uploaded whole.
+            None => self
+                .entry(id)
+                .map_or_else(|| (id.to_owned(), String::new(), 0), |entry| (entry.name, entry.notice, entry.added_ms)),
+        };
+        Some(DataFile { id: id.to_owned(), name, size_bytes, added_ms, notice })
+    }
+
+    fn entry(&self, id: &str) -> Option<FileEntry> {
+        serde_json::from_slice(&fs::read(self.entry_path(id)).ok()?).ok()
     }
 
     fn entry_path(&self, id: &str) -> PathBuf {
@@ -131,14 +246,17 @@ impl Resources {
 
     fn adopt(&self, name: &str, copy: Temporary) -> Result<DataFile> {
         copy.sync()?;
-        let sha256 = engine::artifact::sha256_file(copy.path()).map_err(adapter::error)?;
-        let id = format!("file-{}", &sha256[..16]);
-        if let Some(known) = self.describe(&id) {
-            return Ok(known);
+        let sha256 = sha256_file(copy.path()).map_err(adapter::error)?;
+        let id = format!("{UPLOAD}{}", &sha256[..ID_DIGITS]);
+        // The entry first: what is listed without its file is not shown, and a file never lacks its name.
+        if self.entry(&id).is_none_or(|entry| entry.sha256.is_empty()) {
+            let known = self.entry(&id);
+            let added_ms = known.as_ref().map_or_else(now_ms, |entry| entry.added_ms);
+            let name = known.map_or_else(|| shown_name(name), |entry| entry.name);
+            write_json(&self.entry_path(&id), &FileEntry { name, added_ms, sha256, notice: String::new() })?;
         }
+        // Also where the file is there already: its copy may be damaged.
         copy.rename(&self.files.join(&id))?;
-        let entry = FileEntry { name: shown_name(name), added_ms: now_ms() };
-        write_json(&self.entry_path(&id), &entry)?;
         self.describe(&id).ok_or_else(|| AppError::internal(format!("{id} vanished after it was written"), ""))
     }
 
@@ -199,6 +317,11 @@ impl Resources {
         Ok(found)
     }
 
+    /// A model as lists show it.
+    pub fn model_name(&self, id: &str) -> String {
+        self.local(id).map_or_else(|| id.to_owned(), |local| local.name)
+    }
+
     fn choice(&self, id: &str, name: String) -> ModelChoice {
         let path = Source::of(id).and_then(|source| models::present(&self.models, &source));
         let size_bytes = path.as_deref().map_or(if id == models::DEFAULT { wheel::SIZE_BYTES } else { 0 }, size_of);
@@ -209,7 +332,7 @@ impl Resources {
     pub fn import_model(&self, path: &Path) -> Result<String> {
         engine::model::inspect(path).map_err(adapter::error)?;
         let path = fs::canonicalize(path).map_err(io_error(path))?;
-        let id = format!("local-{}", &engine::artifact::sha256(path.as_os_str().as_encoded_bytes())[..12]);
+        let id = format!("local-{}", &sha256(path.as_os_str().as_encoded_bytes())[..12]);
         let name = path.file_name().map_or_else(|| id.clone(), |name| shown_name(&name.to_string_lossy()));
         write_json(&self.models.join(format!("{id}.json")), &LocalModel { name, path })?;
         Ok(id)
@@ -223,6 +346,11 @@ impl Resources {
     }
 }
 
+/// Its place among the samples.
+fn sample(id: &str) -> Option<usize> {
+    SAMPLES.iter().position(|sample| sample.id == id)
+}
+
 /// Letters, digits and hyphens: nothing that a path could be made of.
 fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -231,7 +359,7 @@ fn is_id(id: &str) -> bool {
 /// A name as it may be shown: no control characters, no paths, not too long.
 fn shown_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let clean: String = last.chars().filter(|character| !character.is_control()).take(MOST_NAME).collect();
+    let clean: String = last.chars().filter(|character| !character.is_control()).take(MAX_NAME).collect();
     if clean.trim().is_empty() { "unnamed".to_owned() } else { clean.trim().to_owned() }
 }
 
@@ -248,10 +376,6 @@ fn size_of(path: &Path) -> u64 {
     }
 }
 
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {
     let path = path.to_owned();
     move |source| adapter::error(engine::Error::Io { path, source })
@@ -262,7 +386,7 @@ struct Temporary(tempfile::NamedTempFile);
 
 impl Temporary {
     fn new(folder: &Path) -> Result<Self> {
-        tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map(Self).map_err(io_error(folder))
+        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map(Self).map_err(io_error(folder))
     }
 
     fn file(&mut self) -> &mut File {
@@ -326,6 +450,63 @@ mod tests {
         let again = Resources::open(data.path()).unwrap();
         assert!(again.file("sample-pairs").is_ok() && again.file("sample-responses").is_ok());
         assert_eq!(again.files().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_changed_upload_is_refused_and_the_same_upload_again_mends_it() {
+        let data = tempfile::tempdir().unwrap();
+        let resources = Resources::open(data.path()).unwrap();
+        let source = data.path().join("x");
+        fs::write(&source, "{\"response\": \"one\"}\n").unwrap();
+        let id = resources.import_file("my texts.jsonl", &source).unwrap().id;
+        let path = resources.verified_file(&id).unwrap();
+        let config = CellConfig::Generate(spec::GenerateConfig { file: id.clone(), ..Default::default() });
+        let identity = resources.identity(&config);
+        for with_hash in [true, false] {
+            if !with_hash {
+                // As earlier versions wrote it.
+                fs::write(resources.entry_path(&id), r#"{"name":"my texts.jsonl","added_ms":7}"#).unwrap();
+            }
+            fs::write(&path, "{\"response\": \"onf\"}\n").unwrap();
+            let error = resources.verified_file(&id).unwrap_err();
+            assert_eq!(error.code, spec::ErrorCode::Corrupt);
+            assert!(error.message.starts_with("my texts.jsonl: its sha256 is "), "{error}");
+            assert!(error.message.contains(&identity) && error.hint.contains("Upload"), "{error}");
+            let again = resources.import_file("another name", &source).unwrap();
+            assert_eq!((again.id.as_str(), again.name.as_str()), (id.as_str(), "my texts.jsonl"));
+            resources.verified_file(&id).unwrap();
+        }
+        assert_eq!(resources.identity(&config), identity);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(resources.identity(&config), "");
+    }
+
+    #[test]
+    fn samples_carry_their_notice_and_uploads_none() {
+        let data = tempfile::tempdir().unwrap();
+        let resources = Resources::open(data.path()).unwrap();
+        let source = data.path().join("x");
+        fs::write(&source, "{}\n").unwrap();
+        let id = resources.import_file("mine.jsonl", &source).unwrap().id;
+        assert_eq!(resources.source(&id), SourceFile { name: "mine.jsonl".to_owned(), notice: String::new() });
+        assert!(resources.source("sample-pairs").notice.contains("CC0"));
+        assert!(resources.files().unwrap().iter().all(|file| file.notice.is_empty() == (file.id == id)));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_swept_and_a_whole_upload_is_listed() {
+        let data = tempfile::tempdir().unwrap();
+        let resources = Resources::open(data.path()).unwrap();
+        let left = ["files/.tmp-1", "files/.writing-1-0-file-1.json", "models/.writing-1-1-local-1.json"];
+        for name in left {
+            fs::write(data.path().join(name), "half").unwrap();
+        }
+        let unlisted = format!("file-{}", &sha256(b"{}\n")[..16]);
+        fs::write(data.path().join("files").join(&unlisted), "{}\n").unwrap();
+        resources.sweep().unwrap();
+        assert!(left.iter().all(|name| !data.path().join(name).exists()));
+        assert_eq!(resources.files().unwrap()[0].name, unlisted);
+        resources.verified_file(&unlisted).unwrap();
     }
 
     #[test]

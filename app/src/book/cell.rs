@@ -93,7 +93,16 @@ mod tests {
 
     fn cell(run: Option<RunView>, rank: u32) -> Cell {
         let config = CellConfig::Train(TrainConfig { rank, ..TrainConfig::default() });
-        Cell { id: 3, version: 0, config, run, stale: Vec::new(), missing_input: None }
+        Cell {
+            id: 3,
+            version: 0,
+            config,
+            run,
+            stale: Vec::new(),
+            missing_input: None,
+            can_resume: false,
+            discards: None,
+        }
     }
 
     fn run(id: i64, seq: u64) -> RunView {

@@ -72,7 +72,8 @@ impl Book {
         Some(())
     }
 
-    pub fn run(self, cell: CellState) {
+    /// `retrain`: a stale training above it runs first.
+    pub fn run(self, cell: CellState, retrain: bool) {
         if cell.kind == CellKind::Note || cell.busy.get_untracked() {
             return;
         }
@@ -81,7 +82,7 @@ impl Book {
         spawn_local(async move {
             if self.save_all().await.is_some() {
                 let request = self.next_request();
-                self.answer(cell.error, request, api::call(RunCell { cell: cell.id, retrain: false, key }).await);
+                self.answer(cell.error, request, api::call(RunCell { cell: cell.id, retrain, key }).await);
             }
             cell.busy.try_set(false);
         });

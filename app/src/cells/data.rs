@@ -115,6 +115,7 @@ mod tests {
             response_lengths: Vec::new(),
             examples: vec![PairText { instruction: hostile.clone(), response: hostile.clone() }],
             sha256: hostile,
+            ..DataOutput::default()
         });
         let html = shown.to_html();
         assert!(!html.contains("<script"), "{html}");

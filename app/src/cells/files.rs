@@ -33,6 +33,7 @@ pub fn file_field(field: Field) -> AnyView {
                 name: format!("{chosen} (not here)"),
                 size_bytes: 0,
                 added_ms: 0,
+                notice: String::new(),
             });
         }
         files

@@ -192,12 +192,20 @@ impl Field {
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
-    use crate::api::NotebookPage;
-    use spec::{Cell, CellConfig, CellKind, Notebook, SystemInfo};
+    use spec::{Cell, CellConfig, CellKind, Notebook, NotebookPage, SystemInfo};
 
     fn with_cell(kind: CellKind, look: impl FnOnce(Book, CellState)) {
         let cell =
-            Cell { id: 1, config: CellConfig::default_of(kind), run: None, stale: Vec::new(), missing_input: None };
+            Cell {
+                id: 1,
+                version: 0,
+                config: CellConfig::default_of(kind),
+                run: None,
+                stale: Vec::new(),
+                missing_input: None,
+                can_resume: false,
+                discards: None,
+            };
         let system = SystemInfo {
             version: String::new(),
             device: String::new(),
@@ -206,7 +214,7 @@ mod tests {
             queued: 0,
             queue_limit: 1,
         };
-        let notebook = Notebook { id: 1, name: String::new(), cells: vec![cell] };
+        let notebook = Notebook { id: 1, name: String::new(), cells: vec![cell], kept_reports: Vec::new() };
         Owner::new().with(|| {
             let book = Book::new(NotebookPage { notebook, models: Vec::new(), files: Vec::new(), system });
             look(book, book.cells.get_untracked()[0]);

@@ -75,7 +75,7 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
     let asking = RwSignal::new(false);
     let state = cell.part(|run| run.state);
     let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
-    let run = Callback::new(move |()| if trains_again(book, cell) { asking.set(true) } else { book.run(cell) });
+    let run = Callback::new(move |()| if trains_again(book, cell) { asking.set(true) } else { book.run(cell, false) });
     let resume = Callback::new(move |()| {
         if let Some(run) = cell.run.with_untracked(|run| run.as_ref().map(|run| run.run)) {
             book.resume(cell, run);
@@ -107,7 +107,7 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
         <StopDialog book cell open=stopping/>
         <Confirm open=asking title="Train again first?" action="Train again and run"
             text="The training above this cell no longer matches its settings or its inputs, so it runs first. That can take long; its last adapter is replaced as this notebook's newest.".to_owned()
-            on_confirm=Callback::new(move |()| book.run(cell))/>
+            on_confirm=Callback::new(move |()| book.run(cell, true))/>
     }
     .into_any()
 }
@@ -266,7 +266,16 @@ mod tests {
     const HOSTILE: &str = "</textarea></title><script>alert(1)</script><img src=x onerror=alert(1)>";
 
     fn cell(id: i64, config: CellConfig) -> Cell {
-        Cell { id, version: 0, config, run: None, stale: Vec::new(), missing_input: None }
+        Cell {
+            id,
+            version: 0,
+            config,
+            run: None,
+            stale: Vec::new(),
+            missing_input: None,
+            can_resume: false,
+            discards: None,
+        }
     }
 
     fn render(cells: Vec<Cell>) -> String {

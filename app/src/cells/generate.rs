@@ -53,7 +53,7 @@ pub fn live(cell: CellState) -> AnyView {
                     fact("Pairs", whole(output.pairs)),
                     noted("Tokens", whole(output.tokens), "written"),
                     fact("Time", seconds(output.seconds)),
-                    noted("Speed", figure(output.tokens as f64 / output.seconds.max(1e-9)), "tokens a second"),
+                    noted("Speed", figure(output.tokens_per_s), "tokens/s while decoding"),
                 ])}
                 {score_tables(&output.scores)}
             }.into_any(),

@@ -8,14 +8,14 @@ use spec::RunState;
 
 /// Running time, each second; nothing on the server, which has no clock to agree on.
 pub fn timer(book: Book, cell: CellState) -> AnyView {
-    let times = cell.part(|run| (run.state, run.started_ms, run.ended_ms));
-    let shown = move || match times.get()? {
-        (state, Some(started), ended) => {
-            let until = if state.is_over() { ended } else { book.now.get() };
-            until
-                .map(|until| view! { <span class="timer" title="time since the start">{clock(until - started)}</span> })
-        }
-        _ => None,
+    // Only what the time depends on, since a run changes with every event.
+    let times = cell.part(|run| (run.started_ms, run.ended_ms, run.earlier_ms));
+    let shown = move || {
+        let (started, ended, earlier) = times.get()?;
+        let newest = started.map(|started| ended.or(book.now.get()).map(|until| (until - started).max(0)));
+        let time = earlier + newest.unwrap_or(Some(0))?;
+        (time > 0 || started.is_some())
+            .then(|| view! { <span class="timer" title="time computed, without pauses">{clock(time)}</span> })
     };
     shown.into_any()
 }

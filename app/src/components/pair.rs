@@ -202,6 +202,7 @@ mod tests {
             ended: true,
             response_tokens_cut: 0,
             scores: PairScores { tags: vec![spec::Tag::Echo], ..PairScores::default() },
+            ..GeneratedPair::default()
         };
         let html = pair_table(&[pair], "Pairs".to_owned()).to_html();
         assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");

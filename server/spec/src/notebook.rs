@@ -58,6 +58,22 @@ pub struct Cell {
     pub stale: Vec<StaleReason>,
     /// A kind of input that is missing above it, if any.
     pub missing_input: Option<CellKind>,
+    /// The newest run ended early, saved something, and still matches the form and the inputs: it can be resumed.
+    #[serde(default)]
+    pub can_resume: bool,
+    /// What running the cell would replace or repeat; a page asks before it sends the command.
+    #[serde(default)]
+    pub discards: Option<Discards>,
+}
+
+/// Work of a cell's newest run that a new run does not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discards {
+    /// Optimizer steps up to the newest checkpoint.
+    Steps(u32),
+    /// Generated pairs.
+    Pairs(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +94,24 @@ pub struct DataFile {
     pub name: String,
     pub size_bytes: u64,
     pub added_ms: i64,
+    /// Licence and origin, as far as the server knows them; reports that use the file carry it.
+    #[serde(default)]
+    pub notice: String,
+}
+
+/// A data file as a run read it: what its owner called it, and its notice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceFile {
+    pub name: String,
+    pub notice: String,
+}
+
+impl SourceFile {
+    /// Of a run made before sources were kept.
+    pub fn is_unknown(&self) -> bool {
+        self.name.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +160,7 @@ pub struct Bin {
     pub count: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataOutput {
     /// The format that was read (`auto` resolved).
     pub format: String,
@@ -148,6 +182,13 @@ pub struct DataOutput {
     pub response_lengths: Vec<Bin>,
     pub examples: Vec<PairText>,
     pub sha256: String,
+    #[serde(default, skip_serializing_if = "SourceFile::is_unknown")]
+    pub source: SourceFile,
+    /// Of the pair files that training reads, which checks them. Empty: not known, in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub train_sha256: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub validation_sha256: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +197,14 @@ pub struct MalformedRow {
     pub line: u64,
     pub field: String,
     pub problem: String,
+}
+
+/// A row that could be read and was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedRow {
+    /// In the file, 1-based.
+    pub row: u64,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +216,9 @@ pub struct PairText {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelOutput {
     pub id: String,
+    /// As lists show it; empty in runs of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     pub architecture: String,
     pub parameters: u64,
     pub hidden_size: u32,
@@ -218,7 +270,7 @@ pub struct TrainOutput {
     pub trainable: u64,
     /// Of base + adapter, as PEFT counts.
     pub trainable_percent: f64,
-    /// Of the last session: since the start, or since the last resume.
+    /// Of all sessions, like `seconds` and `tokens_per_s`.
     pub tokens: u64,
     /// Of the last session.
     pub seconds: f64,
@@ -232,9 +284,40 @@ pub struct TrainOutput {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateOutput {
     pub pairs: u64,
+    /// Of all sessions: a resumed run adds up.
     pub seconds: f64,
+    /// Of all pairs, whichever session generated them.
     pub tokens: u64,
+    /// While decoding, in the session that finished the run. 0: not known, in runs of earlier versions.
+    #[serde(default)]
+    pub tokens_per_s: f64,
     pub scores: ScoreSummary,
+    #[serde(default)]
+    pub corpus: CorpusSummary,
+}
+
+/// What reading a corpus gave; every row that has no pair is counted here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CorpusSummary {
+    pub source: SourceFile,
+    /// Rows read, malformed ones included.
+    pub rows: u64,
+    /// Rows left out, by reason.
+    pub dropped: Vec<Count>,
+    /// The first of them, those beyond the limit aside.
+    pub dropped_rows: Vec<DroppedRow>,
+    pub malformed_count: u64,
+    /// The first of them.
+    pub malformed: Vec<MalformedRow>,
+    pub sha256: String,
+}
+
+impl CorpusSummary {
+    /// Of a run made before corpora were summarised.
+    pub fn is_unknown(&self) -> bool {
+        self.sha256.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

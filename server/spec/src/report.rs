@@ -4,14 +4,22 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::setting::{Value as _, choices};
 use crate::{
-    DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepCurve, TargetIntegrity,
-    TrainConfig, TrainOutput,
+    CorpusSummary, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepCurve,
+    TargetIntegrity, TrainConfig, TrainOutput,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratedPair {
-    /// Row of the corpus, 0-based.
+    /// Position among the rows that were used, 0-based; names the pair's random stream.
     pub index: u32,
+    /// Row of the corpus file, 1-based. None in pairs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// The row's own `id` and `url`, if it has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     pub response: String,
     /// The instruction that a person wrote for this response, where the corpus has one.
     pub reference: Option<String>,
@@ -144,6 +152,8 @@ pub struct Report {
     pub curve: StepCurve,
     pub evaluations: Vec<EvaluationPoint>,
     pub generate_config: GenerateConfig,
+    #[serde(default, skip_serializing_if = "CorpusSummary::is_unknown")]
+    pub corpus: CorpusSummary,
     pub scores: ScoreSummary,
     pub pairs: Vec<GeneratedPair>,
     pub provenance: Provenance,
@@ -160,6 +170,6 @@ pub struct Provenance {
     pub template_sha256: String,
     pub adapter_sha256: String,
     pub corpus_sha256: String,
-    /// Of this report without this field.
+    /// Of this report's JSON without this field, keys sorted and without spaces.
     pub report_sha256: String,
 }

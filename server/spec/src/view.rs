@@ -24,8 +24,16 @@ pub struct RunView {
     pub state: RunState,
     pub error: Option<AppError>,
     pub created_ms: i64,
+    /// When the newest session began: a run has one, and one more for each time it was resumed.
     pub started_ms: Option<i64>,
+    /// When the newest session ended. One that was cut off ended with its last event.
     pub ended_ms: Option<i64>,
+    /// How long the sessions before the newest one took together.
+    #[serde(default)]
+    pub earlier_ms: i64,
+    /// When the newest event was logged.
+    #[serde(default)]
+    pub last_ms: i64,
     pub phase: String,
     pub progress: Option<(u64, u64)>,
     pub integrity: Option<TargetIntegrity>,
@@ -78,6 +86,8 @@ impl RunView {
             created_ms,
             started_ms: None,
             ended_ms: None,
+            earlier_ms: 0,
+            last_ms: created_ms,
             phase: String::new(),
             progress: None,
             integrity: None,
@@ -150,26 +160,65 @@ impl RunView {
             }
             RunEvent::Output { output } => self.output = Some(output.clone()),
         }
+        self.last_ms = logged.at_ms;
         true
+    }
+
+    /// How long the run has been computed, in all its sessions. `now_ms` counts while it is active.
+    pub fn active_ms(&self, now_ms: i64) -> i64 {
+        let newest = self.started_ms.map_or(0, |started| self.ended_ms.unwrap_or(now_ms) - started);
+        self.earlier_ms + newest.max(0)
     }
 
     fn enter(&mut self, state: RunState, error: Option<&AppError>, at_ms: i64) {
         self.state = state;
         self.error = error.cloned();
         match state {
+            RunState::Queued => {
+                self.earlier_ms = self.active_ms(self.last_ms);
+                self.started_ms = None;
+                self.ended_ms = None;
+            }
             RunState::Running => {
-                self.started_ms.get_or_insert(at_ms);
+                self.started_ms = Some(at_ms);
                 self.ended_ms = None;
                 // After a resume the pairs in the making are written anew.
                 self.writing.clear();
             }
             _ if state.is_over() => {
-                self.ended_ms = Some(at_ms);
+                // The next start of the server logs that a run was cut off, however much later that is.
+                self.ended_ms = Some(if state == RunState::Interrupted { self.last_ms } else { at_ms });
                 self.progress = None;
                 self.phase.clear();
                 self.writing.clear();
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod time_tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_resumed_run_is_that_of_its_sessions_without_the_pauses() {
+        let mut view = RunView::new(1, 1, CellConfig::default_of(crate::CellKind::Train), 0);
+        let state = |state| RunEvent::State { state, error: None };
+        let events = [
+            (0, state(RunState::Queued)),
+            (1_000, state(RunState::Running)),
+            (6_000, RunEvent::Progress { done: 1, total: 2 }),
+            // The process was killed here; the next start is much later.
+            (900_000, state(RunState::Interrupted)),
+            (910_000, state(RunState::Queued)),
+            (920_000, state(RunState::Running)),
+        ];
+        for ((at_ms, event), seq) in events.into_iter().zip(1..) {
+            assert!(view.apply(&LoggedEvent { run: 1, seq, at_ms, event }));
+        }
+        assert_eq!((view.earlier_ms, view.active_ms(921_000)), (5_000, 6_000));
+        view.apply(&LoggedEvent { run: 1, seq: 7, at_ms: 922_000, event: state(RunState::Done) });
+        assert_eq!(view.active_ms(i64::MAX), 7_000);
     }
 }

@@ -161,7 +161,7 @@ impl Generate {
         mut progress: Progress,
         output: &Output,
     ) -> Result<()> {
-        let corpus = work::generate::corpus(file, config.limit)?;
+        let corpus = work::generate::corpus(file, config.limit)?.rows;
         let max_length = match (self.max_seq_length, lora) {
             (Some(length), _) => length,
             (None, Some(lora)) => lora.max_seq_length,

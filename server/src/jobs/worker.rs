@@ -111,6 +111,7 @@ impl Jobs {
             inputs: self.gather(&row)?,
             folder: self.folders.prepare(run)?,
             done_pairs: self.store.readable_pairs(run).map_err(AppError::from)?,
+            earlier_s: self.view(run).map_or(0.0, |view| view.earlier_ms as f64 / 1e3),
             config: row.config,
             control: control.clone(),
         })

@@ -1,13 +1,11 @@
 //! Experiments and cells: make, change, order, delete, and show them as a notebook.
 
-use std::collections::HashMap;
-
 use spec::{
     AppError, Cell, CellConfig, CellKind, CreateExperiment, IdempotencyKey, Notebook, Request, RunView, SaveCell,
     SavedCell, StaleReason,
 };
 
-use super::fingerprint::{Standing, standings};
+use super::fingerprint::{CellStatus, statuses};
 use super::{Core, stale};
 use crate::store::{CellRow, Key, RunRow};
 
@@ -67,30 +65,27 @@ impl Core {
 
     pub(super) fn notebook(&self, experiment: i64) -> Result<Notebook, AppError> {
         let name = self.store.experiment_name(experiment)?;
-        let newest = self.store.newest_runs(experiment)?;
-        let cell = |standing: Standing| -> Result<Cell, AppError> {
-            let run = newest.get(&standing.cell.id);
-            Ok(Cell {
-                id: standing.cell.id,
-                version: standing.cell.version,
-                run: run.map(|run| self.view_of(run)).transpose()?,
-                stale: run.map(|run| stale::reasons(run, &standing)).unwrap_or_default(),
-                missing_input: standing.missing_input,
-                config: standing.cell.config,
-            })
+        let mut newest = self.newest(experiment)?;
+        let cell = |status: CellStatus| {
+            let run = newest.remove(&status.cell.id);
+            let known = run.as_ref();
+            Cell {
+                id: status.cell.id,
+                version: status.cell.version,
+                stale: known.map(|run| stale::reasons(&run.row, &status, &self.resources)).unwrap_or_default(),
+                missing_input: status.missing_input,
+                can_resume: known.is_some_and(|run| run.can_resume(&status)),
+                discards: known.and_then(|run| run.discards(&status)),
+                run: run.map(|run| run.view),
+                config: status.cell.config,
+            }
         };
-        let cells = self.standings(experiment)?.into_iter().map(cell).collect::<Result<_, _>>()?;
+        let cells = self.statuses(experiment)?.into_iter().map(cell).collect();
         Ok(Notebook { id: experiment, name, cells, kept_reports: self.store.kept_reports(experiment)? })
     }
 
-    pub(super) fn standings(&self, experiment: i64) -> Result<Vec<Standing>, AppError> {
-        let cells = self.store.cells(experiment)?;
-        // Several cells may name the same file; it is looked at once.
-        let mut seen: HashMap<i64, String> = HashMap::new();
-        for cell in &cells {
-            seen.insert(cell.id, self.identities.of(&cell.config, &self.resources));
-        }
-        Ok(standings(cells, |cell| seen.remove(&cell.id).unwrap_or_default()))
+    pub(super) fn statuses(&self, experiment: i64) -> Result<Vec<CellStatus>, AppError> {
+        Ok(statuses(self.store.cells(experiment)?, |config| self.resources.identity(config)))
     }
 
     pub(super) fn view_of(&self, run: &RunRow) -> Result<RunView, AppError> {
@@ -135,12 +130,13 @@ impl Core {
 
     /// Why the newest run of each cell no longer matches, of those that do not.
     fn stale(&self, experiment: i64) -> Result<Vec<(i64, Vec<StaleReason>)>, AppError> {
-        let newest = self.store.newest_runs(experiment)?;
-        let of = |standing: &Standing| {
-            let reasons = stale::reasons(newest.get(&standing.cell.id)?, standing);
-            (!reasons.is_empty()).then_some((standing.cell.id, reasons))
+        let newest = self.newest(experiment)?;
+        let of = |status: &CellStatus| {
+            let run = newest.get(&status.cell.id)?;
+            let reasons = stale::reasons(&run.row, status, &self.resources);
+            (!reasons.is_empty()).then_some((status.cell.id, reasons))
         };
-        Ok(self.standings(experiment)?.iter().filter_map(of).collect())
+        Ok(self.statuses(experiment)?.iter().filter_map(of).collect())
     }
 
     pub(super) fn move_cell(&self, cell: i64, position: u32) -> Result<Notebook, AppError> {

@@ -1,31 +1,30 @@
-//! Fingerprints of cells: sha256 over their configuration, the file it names, and their inputs' fingerprints.
+//! Fingerprints of cells: sha256 over their configuration, the contents of the file it names, and their inputs'
+//! fingerprints.
+//!
+//! A run's stored fingerprint is never compared: it was computed from the settings that an earlier version may have
+//! had. [`update`] computes it anew from the run's configuration, so that a renamed or added setting makes no run stale.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
-use serde_json::Value;
 use spec::{CellConfig, CellKind};
 
-use crate::resources::Resources;
-use crate::store::CellRow;
+use crate::store::{CellRow, RunRow};
 
-/// A cell as it stands in its experiment now.
+/// A cell as its experiment shows it now, with the inputs that a run of it would read.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct CellStatus {
     pub cell: CellRow,
     pub fingerprint: String,
-    /// Hash of the file that its configuration names; empty where it names none.
+    /// Of the contents of the file that its configuration names; empty if it names none, or one that is missing.
     pub identity: String,
     /// Kind, cell and fingerprint of each input: the nearest of its kind above.
     pub inputs: Vec<(CellKind, i64, String)>,
     pub missing_input: Option<CellKind>,
 }
 
-/// Works out where every cell of an experiment stands, in order.
-pub fn standings(cells: Vec<CellRow>, mut identity: impl FnMut(&CellRow) -> String) -> Vec<Standing> {
-    let mut above: Vec<Standing> = Vec::with_capacity(cells.len());
+/// The status of every cell of an experiment, in order. `identity` is asked for each configuration.
+pub fn statuses(cells: Vec<CellRow>, mut identity: impl FnMut(&CellConfig) -> String) -> Vec<CellStatus> {
+    let mut above: Vec<CellStatus> = Vec::with_capacity(cells.len());
     for cell in cells {
         let kind = cell.config.kind();
         let mut inputs = Vec::new();
@@ -36,88 +35,58 @@ pub fn standings(cells: Vec<CellRow>, mut identity: impl FnMut(&CellRow) -> Stri
                 None => missing_input = missing_input.or(Some(*wanted)),
             }
         }
-        let identity = identity(&cell);
-        let fingerprint = fingerprint(&cell.config, &identity, &inputs);
-        above.push(Standing { cell, fingerprint, identity, inputs, missing_input });
+        let identity = identity(&cell.config);
+        let fingerprint =
+            fingerprint(&cell.config, &identity, inputs.iter().map(|(kind, _, input)| (*kind, input.as_str())));
+        above.push(CellStatus { cell, fingerprint, identity, inputs, missing_input });
     }
     above
 }
 
-fn fingerprint(config: &CellConfig, identity: &str, inputs: &[(CellKind, i64, String)]) -> String {
-    let inputs: Vec<Value> =
-        inputs.iter().map(|(kind, _, fingerprint)| serde_json::json!([kind.as_str(), fingerprint])).collect();
+/// Replaces the run's fingerprint, and those of its inputs, by what this version computes. `source` finds the run of
+/// an input; one that was deleted keeps the fingerprint that was stored. `known` remembers runs that were computed.
+pub fn update<E>(
+    run: &mut RunRow,
+    source: &mut dyn FnMut(i64) -> Result<Option<RunRow>, E>,
+    known: &mut HashMap<i64, String>,
+) -> Result<(), E> {
+    if run.unreadable.is_some() {
+        run.fingerprint.clear();
+        return Ok(());
+    }
+    for input in &mut run.inputs {
+        if let Some(fingerprint) = known.get(&input.run) {
+            input.fingerprint.clone_from(fingerprint);
+        } else if let Some(mut source_run) = source(input.run)? {
+            update(&mut source_run, source, known)?;
+            input.fingerprint = source_run.fingerprint;
+        }
+    }
+    run.identity = identity(&run.identity).to_owned();
+    let inputs = run.inputs.iter().map(|input| (input.kind, input.fingerprint.as_str()));
+    run.fingerprint = fingerprint(&run.config, &run.identity, inputs);
+    known.insert(run.id, run.fingerprint.clone());
+    Ok(())
+}
+
+/// The part of a sha256 that identifies a file's contents: as much as an upload's id holds.
+pub fn identity(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
+}
+
+/// Of JSON without spaces; `serde_json` sorts the keys.
+fn fingerprint<'a>(config: &CellConfig, identity: &str, inputs: impl Iterator<Item = (CellKind, &'a str)>) -> String {
+    let inputs: Vec<(&str, &str)> = inputs.map(|(kind, fingerprint)| (kind.as_str(), fingerprint)).collect();
     let config = serde_json::to_value(config).unwrap_or_default();
-    let mut text = String::new();
-    canonical(&serde_json::json!([config, identity, inputs]), &mut text);
-    engine::artifact::sha256(text.as_bytes())
-}
-
-/// JSON with sorted keys and no spaces, so that equal values have equal text.
-fn canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(fields) => {
-            let mut names: Vec<&String> = fields.keys().collect();
-            names.sort();
-            text.push('{');
-            for name in names {
-                text.push_str(&Value::String(name.clone()).to_string());
-                text.push(':');
-                canonical(&fields[name], text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for item in items {
-                canonical(item, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        simple => text.push_str(&simple.to_string()),
-    }
-}
-
-/// Hashes of data files, computed once per size and time of change.
-#[derive(Default)]
-pub struct Identities {
-    known: Mutex<HashMap<PathBuf, Known>>,
-}
-
-/// Size, time of change, and the hash that the file had then.
-type Known = (u64, Option<SystemTime>, String);
-
-impl Identities {
-    pub fn of(&self, config: &CellConfig, resources: &Resources) -> String {
-        let file = match config {
-            CellConfig::Data(config) => &config.file,
-            CellConfig::Generate(config) => &config.file,
-            CellConfig::Model(_) | CellConfig::Train(_) | CellConfig::Report(_) | CellConfig::Note(_) => {
-                return String::new();
-            }
-        };
-        // An absent file has no identity; the run that needs it says so.
-        let Ok(path) = resources.file(file) else { return String::new() };
-        let Ok(metadata) = std::fs::metadata(&path) else { return String::new() };
-        let (size, changed) = (metadata.len(), metadata.modified().ok());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known_size, known_changed, hash)) = known.get(&path)
-            && (*known_size, *known_changed) == (size, changed)
-        {
-            return hash.clone();
-        }
-        let hash = engine::artifact::sha256_file(&path).unwrap_or_default();
-        known.insert(path, (size, changed, hash.clone()));
-        hash
-    }
+    engine::artifact::sha256(serde_json::json!([config, identity, inputs]).to_string().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use spec::{DataConfig, TrainConfig};
+    use spec::{DataConfig, RunState, TrainConfig};
 
     use super::*;
+    use crate::store::InputRef;
 
     fn cells(kinds: &[CellKind]) -> Vec<CellRow> {
         let row = |(id, kind): (usize, &CellKind)| CellRow {
@@ -134,44 +103,90 @@ mod tests {
 
     #[test]
     fn a_change_reaches_all_cells_below_and_none_beside() {
-        let before = standings(cells(&PIPELINE), |_| String::new());
+        let before = statuses(cells(&PIPELINE), |_| String::new());
         let mut changed = cells(&PIPELINE);
         changed[0].config = CellConfig::Data(DataConfig { words_above: 6, ..DataConfig::default() });
-        let after = standings(changed, |_| String::new());
+        let after = statuses(changed, |_| String::new());
         let differs: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a.fingerprint != b.fingerprint).collect();
         assert_eq!(differs, [true, false, true, true, true]);
     }
 
     #[test]
     fn other_contents_of_the_same_file_are_another_fingerprint() {
-        let one = standings(cells(&PIPELINE), |cell| format!("1{}", cell.config.kind().as_str()));
-        let other = standings(cells(&PIPELINE), |cell| format!("2{}", cell.config.kind().as_str()));
+        let one = statuses(cells(&PIPELINE), |config| format!("1{}", config.kind().as_str()));
+        let other = statuses(cells(&PIPELINE), |config| format!("2{}", config.kind().as_str()));
         assert_ne!(one[0].fingerprint, other[0].fingerprint);
     }
 
     #[test]
     fn inputs_are_the_nearest_above() {
         use CellKind::{Data, Model, Train};
-        let standings = standings(cells(&[Data, Model, Data, Train]), |_| String::new());
-        let inputs: Vec<i64> = standings[3].inputs.iter().map(|(_, cell, _)| *cell).collect();
+        let statuses = statuses(cells(&[Data, Model, Data, Train]), |_| String::new());
+        let inputs: Vec<i64> = statuses[3].inputs.iter().map(|(_, cell, _)| *cell).collect();
         assert_eq!(inputs, [2, 1]);
     }
 
     #[test]
     fn a_missing_input_is_named() {
-        let standings = standings(cells(&[CellKind::Data, CellKind::Train]), |_| String::new());
-        assert_eq!(standings[1].missing_input, Some(CellKind::Model));
+        let statuses = statuses(cells(&[CellKind::Data, CellKind::Train]), |_| String::new());
+        assert_eq!(statuses[1].missing_input, Some(CellKind::Model));
+    }
+
+    /// A run of an earlier version: other fingerprints, a whole sha256 as identity, settings as they were spelled.
+    fn stored(id: i64, config: &str, inputs: &[(CellKind, i64)]) -> RunRow {
+        RunRow {
+            id,
+            experiment: 1,
+            cell: id,
+            state: RunState::Done,
+            config: serde_json::from_str(config).unwrap(),
+            fingerprint: format!("computed in {id} by an earlier version"),
+            identity: if inputs.is_empty() { "0123456789abcdef".repeat(4) } else { String::new() },
+            inputs: inputs
+                .iter()
+                .map(|(kind, run)| InputRef {
+                    kind: *kind,
+                    cell: *run,
+                    run: *run,
+                    fingerprint: format!("computed in {run} by an earlier version"),
+                })
+                .collect(),
+            created_ms: 0,
+            unreadable: None,
+        }
     }
 
     #[test]
-    fn the_order_of_fields_does_not_matter() {
-        let text = |json: &str| {
-            let mut text = String::new();
-            canonical(&serde_json::from_str(json).unwrap(), &mut text);
-            text
-        };
-        assert_eq!(text(r#"{"b":[1,{"d":2,"c":"x"}],"a":null}"#), text(r#"{"a":null,"b":[1,{"c":"x","d":2}]}"#));
-        let config = serde_json::to_string(&CellConfig::Train(TrainConfig::default())).unwrap();
-        assert_eq!(text(&config), text(&config));
+    fn a_renamed_or_added_setting_makes_no_run_stale() {
+        let runs = [
+            stored(0, r#"{"kind":"data","words_above":5}"#, &[]),
+            stored(1, r#"{"kind":"model"}"#, &[]),
+            stored(2, r#"{"kind":"train","rank":16}"#, &[(CellKind::Data, 0), (CellKind::Model, 1)]),
+        ];
+        let now = statuses(cells(&PIPELINE[..3]), |config| match config {
+            CellConfig::Train(_) => String::new(),
+            _ => "0123456789abcdef".to_owned(),
+        });
+        let mut source = |run: i64| Ok::<_, ()>(runs.iter().find(|row| row.id == run).cloned());
+        for (run, status) in runs.iter().zip(&now) {
+            let mut run = run.clone();
+            update(&mut run, &mut source, &mut HashMap::new()).unwrap();
+            assert_eq!(run.fingerprint, status.fingerprint, "{:?}", run.config.kind());
+            for (input, (_, _, expected)) in run.inputs.iter().zip(&status.inputs) {
+                assert_eq!(input.fingerprint, *expected);
+            }
+        }
+        let mut changed = runs[2].clone();
+        changed.config = CellConfig::Train(TrainConfig { rank: 8, ..TrainConfig::default() });
+        update(&mut changed, &mut source, &mut HashMap::new()).unwrap();
+        assert_ne!(changed.fingerprint, now[2].fingerprint);
+    }
+
+    #[test]
+    fn an_input_whose_run_was_deleted_keeps_its_stored_fingerprint() {
+        let mut run = stored(2, r#"{"kind":"train"}"#, &[(CellKind::Data, 0), (CellKind::Model, 1)]);
+        let before = run.inputs.clone();
+        update(&mut run, &mut |_| Ok::<_, ()>(None), &mut HashMap::new()).unwrap();
+        assert_eq!(run.inputs, before);
     }
 }

@@ -28,7 +28,6 @@ use crate::store::{Key, Store};
 use crate::work::{self, Bench, Session};
 
 pub use crate::jobs::Notice;
-use fingerprint::Identities;
 pub use shares::{new_token, token_is_well_formed};
 
 /// How long a run may take to save before the process ends without it.
@@ -44,7 +43,6 @@ struct Core {
     jobs: Arc<Jobs>,
     folders: RunFolders,
     resources: Arc<Resources>,
-    identities: Identities,
     /// Commands that look first and then change take this, so that they see each other whole.
     commands: Mutex<()>,
     device: String,
@@ -90,6 +88,7 @@ impl Service {
         let store = Arc::new(open_store(&data.join("backtranslate.sqlite"), &folders)?);
         clean(&store, &folders)?;
         let resources = Arc::new(Resources::open(data)?);
+        resources.sweep()?;
         let make = executor(Arc::clone(&resources));
         let jobs = Jobs::open(Arc::clone(&store), folders.clone(), settings.queue_limit, compute, make)?;
         if !store.ever_had_experiments()? {
@@ -101,7 +100,6 @@ impl Service {
             jobs,
             folders,
             resources,
-            identities: Identities::default(),
             commands: Mutex::new(()),
             device: settings.device,
             device_description,

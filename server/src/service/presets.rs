@@ -8,39 +8,36 @@ use spec::{
 pub const QUICK_START_NAME: &str = "Quick start";
 
 const QUICK_START_NOTE: &str = "\
-This notebook teaches a small language model to work backwards: it reads an answer and writes the instruction \
-that the answer could have been given for.
+This notebook teaches a small language model to work backwards: it reads a response and writes the instruction \
+that the response could have been written for.
 
-Press \"Run all\" and watch. The cells below use the shipped sample data and the default model, and finish in a \
-few minutes on a laptop's processor:
+Press \"Run all\". The cells below use the sample data and the default model, and finish in a few minutes on a \
+laptop CPU:
 
-1. Data: people's conversations become (response, instruction) pairs.
-2. Model: the base model is fetched once and described.
-3. Train: a small adapter learns to predict the instruction from the response.
+1. Data: conversations become (instruction, response) pairs.
+2. Model: the base model is downloaded once and described.
+3. Train: a LoRA adapter learns to predict the instruction from the response.
 4. Generate: the trained model writes an instruction for each response of another file.
-5. Report: the pairs, their figures and where they come from are frozen; share them by a link.
+5. Report: a snapshot of pairs, metrics and provenance that can be shared by a link.
 
-Change any setting and the cells below it say that they are stale, and why.";
+Change any setting and the cells below it are marked stale, with the reason.";
 
 const SEED_RECIPE_NOTE: &str = "\
-The settings of a 2024 report on instruction backtranslation, kept as they were, so that their effect can be seen. \
-Run it beside the quick start and compare the reports. What goes wrong, and which setting does it:
+The settings of a 2024 report on instruction backtranslation, kept as they were to show their effect. Run it beside \
+the quick start and compare the reports. What goes wrong, and which setting causes it:
 
 - Training and generation use different templates. The model learns \"Instruction: (response) Response: \
-(instruction)\" and is asked with \"Response: (response) Instruction:\". 93 % of the report's 243 outputs contain \
+(instruction)\" and is prompted with \"Response: (response) Instruction:\". 93 % of the report's 243 outputs contain \
 \"Response:\" (template; failure tag template_leak).
 - The loss covers every token, although only about 13 % of them belong to the instruction (loss_on = all).
-- No end marker is trained, so 165 of 243 outputs ran until the length limit (template.end = none).
-- Sequences are cut at the right at 512 tokens: of its pairs 15 % are longer, and 10.6 % lose the whole \
+- No end marker is trained, so 165 of 243 outputs ran to the token limit (template.end = none).
+- Sequences are truncated right at 512 tokens: 15 % of its pairs are longer, and 10.6 % lose the whole \
 instruction (truncation = right).
-- Any turn of a conversation counts, so many instructions only make sense after what came before them \
-(turns = any).
+- Any turn of a conversation is used, so many instructions only make sense after earlier turns (turns = any).
 
 As in the report: rank 16, alpha 32, dropout 0.1 on q_proj and v_proj, batches of 4 x 4, learning rate 5e-4, 5 epochs. \
-Where the report is silent, its trainer's defaults hold: a linear schedule without warm-up, no weight decay, \
+Where the report is silent, its trainer's defaults hold: a linear schedule without warmup, no weight decay, \
 gradients clipped at norm 1. It used TinyLlama-1.1B in half precision; choose that model below if it is on this machine.";
-
-const SAMPLE_NOTICE: &str = "Sample pairs and responses written for this project, given to the public domain (CC0).";
 
 pub fn cells(preset: Preset) -> Vec<CellConfig> {
     match preset {
@@ -57,11 +54,7 @@ fn quick_start() -> Vec<CellConfig> {
         CellConfig::Model(ModelConfig::default()),
         CellConfig::Train(TrainConfig::default()),
         CellConfig::Generate(GenerateConfig::default()),
-        CellConfig::Report(ReportConfig {
-            title: QUICK_START_NAME.to_owned(),
-            summary: "A first run on the shipped sample: what a small model learns from some hundred pairs.".to_owned(),
-            data_notice: SAMPLE_NOTICE.to_owned(),
-        }),
+        CellConfig::Report(ReportConfig { title: QUICK_START_NAME.to_owned(), ..ReportConfig::default() }),
     ]
 }
 
@@ -99,14 +92,27 @@ fn seed_recipe() -> Vec<CellConfig> {
             max_new_tokens: 512,
             ..GenerateConfig::default()
         }),
-        CellConfig::Report(ReportConfig {
-            title: "Seed recipe (2024)".to_owned(),
-            summary: "The settings of the 2024 report, faults included.".to_owned(),
-            data_notice: SAMPLE_NOTICE.to_owned(),
-        }),
+        CellConfig::Report(ReportConfig { title: "Seed recipe (2024)".to_owned(), ..ReportConfig::default() }),
     ]
 }
 
 fn note(text: &str) -> CellConfig {
     CellConfig::Note(NoteConfig { text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_preset_says_anything_about_the_data_in_its_report() {
+        for preset in [Preset::QuickStart, Preset::SeedRecipe] {
+            let report = cells(preset).into_iter().find_map(|config| match config {
+                CellConfig::Report(config) => Some(config),
+                _ => None,
+            });
+            let report = report.unwrap();
+            assert_eq!((report.summary.as_str(), report.data_notice.as_str()), ("", ""), "{preset:?}");
+        }
+    }
 }

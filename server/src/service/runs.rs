@@ -1,16 +1,18 @@
 //! Commands on runs: run a cell, run all, stop, resume; and what viewers read of them.
 
+use std::collections::HashMap;
+
 use spec::{
-    AppError, IdempotencyKey, Notebook, PairsPage, PairsQuery, Request, ResumeRun, RunAll, RunCell, RunState, RunView,
-    StopMode,
+    AppError, CellKind, CellOutput, Discards, IdempotencyKey, Notebook, PairsPage, PairsQuery, Request, ResumeRun,
+    RunAll, RunCell, RunState, RunView, StopMode,
 };
 
-use super::Core;
-use super::plan::{self, Plan};
-use crate::store::{Key, RunRow};
+use super::plan::{self, Newest, NewestRun, Plan};
+use super::{Core, fingerprint};
+use crate::store::{Key, RunRow, StoreError};
 
 /// Of a text that pairs are searched for, in bytes.
-const LONGEST_SEARCH: usize = 1_000;
+const MAX_SEARCH: usize = 1_000;
 
 impl Core {
     pub(super) fn run_cell(&self, cell: i64, retrain: bool, key: &IdempotencyKey) -> Result<Notebook, AppError> {
@@ -18,7 +20,7 @@ impl Core {
         let key = Key { command: RunCell::NAME, key: key.as_str() };
         let experiment = self.store.cell(cell)?.experiment;
         if self.store.known_key(key)?.is_none() {
-            let plan = plan::one(&self.standings(experiment)?, &self.store.newest_runs(experiment)?, cell, retrain)?;
+            let plan = plan::one(&self.statuses(experiment)?, &self.newest(experiment)?, cell, retrain)?;
             self.queue(experiment, &plan, key)?;
         }
         self.notebook(experiment)
@@ -29,7 +31,7 @@ impl Core {
         let key = Key { command: RunAll::NAME, key: key.as_str() };
         self.store.experiment_name(experiment)?;
         if self.store.known_key(key)?.is_none() {
-            let plan = plan::all(&self.standings(experiment)?, &self.store.newest_runs(experiment)?)?;
+            let plan = plan::all(&self.statuses(experiment)?, &self.newest(experiment)?)?;
             self.queue(experiment, &plan, key)?;
         }
         self.notebook(experiment)
@@ -37,6 +39,46 @@ impl Core {
 
     fn queue(&self, experiment: i64, plan: &Plan, key: Key<'_>) -> Result<(), AppError> {
         self.jobs.submit(experiment, &plan.resume, &plan.new, key)
+    }
+
+    /// The newest run of each cell, and what it saved.
+    pub(super) fn newest(&self, experiment: i64) -> Result<Newest, AppError> {
+        let mut fingerprints = HashMap::new();
+        let mut newest = Newest::new();
+        for (cell, mut row) in self.store.newest_runs(experiment)? {
+            fingerprint::update(&mut row, &mut |run| self.known_run(run), &mut fingerprints)?;
+            let view = self.view_of(&row)?;
+            let saved = self.saved(&row, &view)?;
+            let mut has_inputs = true;
+            for input in &row.inputs {
+                has_inputs &= self.known_run(input.run)?.is_some_and(|source| source.state == RunState::Done);
+            }
+            newest.insert(cell, NewestRun { row, view, saved, has_inputs });
+        }
+        Ok(newest)
+    }
+
+    fn known_run(&self, run: i64) -> Result<Option<RunRow>, AppError> {
+        match self.store.run(run) {
+            Ok(row) => Ok(Some(row)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a run that is over has saved.
+    fn saved(&self, row: &RunRow, view: &RunView) -> Result<Option<Discards>, AppError> {
+        let saved = match (row.config.kind(), &view.output) {
+            _ if !row.state.is_over() => return Ok(None),
+            (_, Some(CellOutput::Train(output))) => Discards::Steps(output.steps),
+            (_, Some(CellOutput::Generate(output))) => Discards::Pairs(output.pairs),
+            (CellKind::Train, _) => Discards::Steps(view.checkpoints.last().map_or(0, |checkpoint| checkpoint.step)),
+            (CellKind::Generate, _) => {
+                Discards::Pairs(self.store.pairs(&PairsQuery { run: row.id, limit: 1, ..PairsQuery::default() })?.total)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(saved).filter(|saved| !matches!(saved, Discards::Steps(0) | Discards::Pairs(0))))
     }
 
     pub(super) fn stop_run(&self, run: i64, mode: StopMode) -> Result<(), AppError> {
@@ -106,9 +148,9 @@ impl Core {
     }
 
     pub(super) fn pairs(&self, query: &PairsQuery) -> Result<PairsPage, AppError> {
-        if query.text.len() > LONGEST_SEARCH {
+        if query.text.len() > MAX_SEARCH {
             return Err(AppError::too_large(
-                format!("The search text has {} bytes; the limit is {LONGEST_SEARCH}.", query.text.len()),
+                format!("The search text has {} bytes; the limit is {MAX_SEARCH}.", query.text.len()),
                 "Search for a shorter part of it.",
             ));
         }

@@ -4,7 +4,7 @@ use spec::{AppError, CellKind, ReportPage, ShareLink, StepCurve};
 
 use super::Core;
 
-/// Of a token, which is written in hexadecimal.
+/// Of a share token; it is written in hexadecimal.
 const TOKEN_BYTES: usize = 32;
 
 impl Core {
@@ -69,12 +69,12 @@ impl Core {
     }
 }
 
-/// The same for unknown, malformed and revoked tokens, so that an answer tells nothing.
+/// The same for unknown, malformed and revoked tokens, so that the answer reveals nothing.
 fn unknown_link() -> AppError {
     AppError::not_found("This link does not open a report.", "Ask whoever sent it for a new one.")
 }
 
-/// Has the form of a share link's token; anything else need not be looked up.
+/// Whether it has the form of a share link's token; anything else need not be looked up.
 pub fn token_is_well_formed(token: &str) -> bool {
     token.len() == 2 * TOKEN_BYTES && token.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -83,7 +83,7 @@ pub fn token_is_well_formed(token: &str) -> bool {
 pub fn new_token() -> Result<String, AppError> {
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| {
-        AppError::internal(format!("The system gives no random numbers: {error}."), "Restart the machine.")
+        AppError::internal(format!("The system's random number generator failed: {error}."), "Restart the machine.")
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

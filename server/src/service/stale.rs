@@ -3,17 +3,24 @@
 use serde_json::Value;
 use spec::{CellConfig, StaleReason};
 
-use super::fingerprint::Standing;
+use super::fingerprint::CellStatus;
+use crate::resources::Resources;
 use crate::store::RunRow;
 
-const LONGEST_VALUE: usize = 60;
+/// In characters.
+const MAX_VALUE: usize = 60;
 
-/// Empty where the run's fingerprint is the cell's.
-pub fn reasons(run: &RunRow, now: &Standing) -> Vec<StaleReason> {
-    if run.fingerprint == now.fingerprint {
+/// Empty if the run's fingerprint is the cell's, or its settings cannot be read. Files and models go by their names.
+pub fn reasons(run: &RunRow, now: &CellStatus, resources: &Resources) -> Vec<StaleReason> {
+    if run.fingerprint == now.fingerprint || run.unreadable.is_some() {
         return Vec::new();
     }
-    let mut reasons = changed_fields(&run.config, &now.cell.config);
+    let name = |field: &str, id: &str| match field {
+        "file" => resources.file_name(id),
+        "model" => Some(resources.model_name(id)),
+        _ => None,
+    };
+    let mut reasons = changed_fields(&run.config, &now.cell.config, &name);
     if reasons.is_empty() && run.identity != now.identity {
         reasons.push(StaleReason::Field {
             field: "file".to_owned(),
@@ -36,20 +43,30 @@ pub fn reasons(run: &RunRow, now: &Standing) -> Vec<StaleReason> {
     reasons
 }
 
-/// Fields that differ, by dotted name, in the order in which they are spelled.
-fn changed_fields(was: &CellConfig, now: &CellConfig) -> Vec<StaleReason> {
+/// Fields that differ, by dotted name, in alphabetical order. `name` turns the id in a field into a name.
+fn changed_fields(was: &CellConfig, now: &CellConfig, name: &dyn Fn(&str, &str) -> Option<String>) -> Vec<StaleReason> {
     let (was, now) = (leaves(was), leaves(now));
+    let shown = |field: &str, value: &Value| match value.as_str().and_then(|id| name(field, id)) {
+        Some(name) => clipped(name),
+        None => shown(value),
+    };
     let mut reasons: Vec<StaleReason> = Vec::new();
     for (field, value) in &now {
         let before = was.iter().find(|(name, _)| name == field).map(|(_, value)| value);
         if before != Some(value) {
-            let was = before.map_or_else(|| "none".to_owned(), shown);
-            reasons.push(StaleReason::Field { field: field.clone(), was, now: shown(value) });
+            let was = before.map_or_else(|| "none".to_owned(), |value| shown(field, value));
+            let mut now = shown(field, value);
+            if now == was {
+                // Two files of the same name, or texts that differ after what is shown of them.
+                now.push_str(" (another)");
+            }
+            reasons.push(StaleReason::Field { field: field.clone(), was, now });
         }
     }
     for (field, value) in &was {
         if !now.iter().any(|(name, _)| name == field) {
-            reasons.push(StaleReason::Field { field: field.clone(), was: shown(value), now: "none".to_owned() });
+            let was = shown(field, value);
+            reasons.push(StaleReason::Field { field: field.clone(), was, now: "none".to_owned() });
         }
     }
     reasons
@@ -75,37 +92,39 @@ fn collect(name: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
 }
 
 fn shown(value: &Value) -> String {
-    let text = match value {
+    clipped(match value {
         Value::Null => "none".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
-    };
-    match text.char_indices().nth(LONGEST_VALUE) {
+    })
+}
+
+fn clipped(text: String) -> String {
+    match text.char_indices().nth(MAX_VALUE) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
 }
 
 fn contents(identity: &str) -> String {
-    match identity.get(..8) {
-        Some(start) => format!("contents {start}"),
-        None => "absent".to_owned(),
-    }
+    if identity.is_empty() { "missing".to_owned() } else { format!("contents with sha256 {identity}…") }
 }
 
 #[cfg(test)]
 mod tests {
-    use spec::{Projection, TemplateConfig, TrainConfig};
+    use spec::{DataConfig, Projection, RunState, TemplateConfig, TrainConfig};
 
+    use super::super::fingerprint::statuses;
     use super::*;
+    use crate::store::CellRow;
 
     fn check(change: impl FnOnce(&mut TrainConfig), field: &str, was: &str, now: &str) {
         let before = TrainConfig::default();
         let mut after = before.clone();
         change(&mut after);
         let expected = StaleReason::Field { field: field.to_owned(), was: was.to_owned(), now: now.to_owned() };
-        assert_eq!(changed_fields(&CellConfig::Train(before), &CellConfig::Train(after)), [expected]);
+        assert_eq!(changed_fields(&CellConfig::Train(before), &CellConfig::Train(after), &|_, _| None), [expected]);
     }
 
     #[test]
@@ -113,6 +132,40 @@ mod tests {
         check(|config| config.learning_rate = 0.0002, "learning_rate", "0.001", "0.0002");
         check(|config| config.max_steps = Some(5), "max_steps", "none", "5");
         check(|config| config.target_modules = vec![Projection::QProj], "target_modules", "q_proj, v_proj", "q_proj");
+    }
+
+    #[test]
+    fn a_file_is_named_as_its_owner_calls_it() {
+        let data = tempfile::tempdir().unwrap();
+        let resources = Resources::open(data.path()).unwrap();
+        let upload = data.path().join("x");
+        std::fs::write(&upload, "{}\n").unwrap();
+        let file = resources.import_file("my pairs.jsonl", &upload).unwrap().id;
+        let cell = |file: String| CellRow {
+            id: 1,
+            experiment: 1,
+            version: 0,
+            config: CellConfig::Data(DataConfig { file, ..DataConfig::default() }),
+        };
+        let now = &statuses(vec![cell(file)], |_| String::new())[0];
+        let run = RunRow {
+            id: 2,
+            experiment: 1,
+            cell: 1,
+            state: RunState::Done,
+            config: cell("sample-pairs".to_owned()).config,
+            fingerprint: String::new(),
+            identity: String::new(),
+            inputs: Vec::new(),
+            created_ms: 0,
+            unreadable: None,
+        };
+        let expected = StaleReason::Field {
+            field: "file".to_owned(),
+            was: "Sample: pairs to train on".to_owned(),
+            now: "my pairs.jsonl".to_owned(),
+        };
+        assert_eq!(reasons(&run, now, &resources), [expected]);
     }
 
     #[test]
@@ -124,6 +177,6 @@ mod tests {
     #[test]
     fn long_values_are_clipped_between_characters() {
         let value = Value::String("é".repeat(100));
-        assert_eq!(shown(&value).chars().count(), LONGEST_VALUE + 1);
+        assert_eq!(shown(&value).chars().count(), MAX_VALUE + 1);
     }
 }

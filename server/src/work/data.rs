@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use engine::artifact::sha256_file;
 use engine::data::{Pair, Prepared, Split};
-use spec::{CellOutput, DataConfig, DataOutput, PairText, RunEvent};
+use spec::{CellOutput, DataConfig, DataOutput, PairText, RunEvent, SourceFile};
 
 use super::histogram::word_lengths;
 use super::{Ended, Result, RunContext, Session, phase};
@@ -23,10 +24,10 @@ pub(super) fn execute(
     config: &DataConfig,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
-    let file = session.resources.file(&config.file)?;
+    let file = session.resources.verified_file(&config.file)?;
     let prepared = prepare(&file, config, &context.folder, emit);
     let (output, _) = prepared.map_err(|error| session.resources.by_name(&config.file, error))?;
-    Ok(Ended::Done(CellOutput::Data(output)))
+    Ok(Ended::Done(CellOutput::Data(DataOutput { source: session.resources.source(&config.file), ..output })))
 }
 
 /// Applies the rule to `file` and writes the three pair files into `folder`.
@@ -77,6 +78,9 @@ pub fn prepare(
             .map(|pair| PairText { instruction: pair.instruction.clone(), response: pair.response.clone() })
             .collect(),
         sha256: prepared.sha256,
+        source: SourceFile::default(),
+        train_sha256: sha256_file(&folder.join(TRAIN)).map_err(adapter::error)?,
+        validation_sha256: sha256_file(&folder.join(VALIDATION)).map_err(adapter::error)?,
     };
     Ok((output, split))
 }
@@ -85,15 +89,39 @@ fn trees(pairs: &[Pair]) -> u64 {
     pairs.iter().map(|pair| pair.tree.as_str()).collect::<BTreeSet<_>>().len() as u64
 }
 
-/// "no pairs are left after the pair rule: 12 rows were read, 3 were malformed; left out: …"
+/// Why no pair is left: with the counts, and the first malformed rows, since a failed run has no output to show them.
 fn nothing_left(prepared: &Prepared) -> String {
-    let mut text = format!("no pairs are left after the pair rule: {} rows were read", prepared.rows);
-    if prepared.malformed_count > 0 {
-        text.push_str(&format!(", {} of them malformed", prepared.malformed_count));
+    let dropped: Vec<String> = prepared
+        .dropped
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    let mut text = format!("no pairs are left after the pair rule; rows read: {}", prepared.rows);
+    if !dropped.is_empty() {
+        text.push_str(&format!("; dropped: {}", dropped.join(", ")));
     }
-    for (at, (reason, count)) in prepared.dropped.iter().filter(|(_, count)| **count > 0).enumerate() {
-        text.push_str(if at == 0 { "; left out: " } else { ", " });
-        text.push_str(&format!("{count} {reason}"));
-    }
+    text.push_str(&super::malformed_rows(prepared.malformed_count, &prepared.malformed));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_data_run_names_its_malformed_rows_and_counts_what_was_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pairs.jsonl");
+        let rows = r#"{"instruction": "Say why the sky looks blue.", "response": 7}
+{"instruction": "Too short", "response": "Yes."}
+{"instruction": 3, "response": "Because air scatters blue light more than red light."}
+"#;
+        std::fs::write(&file, rows).unwrap();
+        let error = prepare(&file, &DataConfig::default(), folder.path(), &mut |_| {}).err().unwrap();
+        assert_eq!(error.code, spec::ErrorCode::Empty);
+        for part in ["rows read: 3", "1 too_few_words", "malformed: 2", "line 1: response:", "line 3: instruction:"] {
+            assert!(error.message.contains(part), "{part}: {}", error.message);
+        }
+    }
 }

@@ -4,16 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::Control;
-use engine::data::CorpusRow;
+use engine::data::{Corpus, CorpusRow};
 use engine::generate::{GenerateEvent, GenerateRow, GeneratedRow};
 use engine::lora::Adapter;
 use engine::model::BaseModel;
 use engine::score::ScoreInput;
 use engine::template::Template;
-use spec::{CellOutput, GenerateConfig, GenerateOutput, GeneratedPair, PairScores, RunEvent};
+use spec::{
+    CellKind, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, GeneratedPair, PairScores,
+    RunEvent, SourceFile,
+};
 
 use super::{Ended, Result, RunContext, Session, model, parts, phase, progress};
 use crate::adapter;
@@ -35,61 +38,85 @@ pub(super) fn execute(
 ) -> Result<Ended> {
     let started = Instant::now();
     let (_, model_config, model_output) = parts!(&context.inputs, Model);
-    let (train_input, train_config, _) = parts!(&context.inputs, Train);
+    let (train_input, train_config, train_output) = parts!(&context.inputs, Train);
     phase(emit, "reading the responses");
-    let corpus = corpus(&session.resources.file(&config.file)?, config.limit);
+    let corpus = corpus(&session.resources.verified_file(&config.file)?, config.limit);
     let corpus = corpus.map_err(|error| session.resources.by_name(&config.file, error))?;
+    let source = session.resources.source(&config.file);
     let base = model::load(session, &context.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
     phase(emit, "reading the adapter");
-    let lora = Adapter::load(&train_input.folder.join(super::train::ADAPTER), base).map_err(adapter::error)?;
+    let folder = train_input.folder.join(super::train::ADAPTER);
+    let lora = Adapter::load(&folder, base).map_err(adapter::error)?;
+    if lora.sha256 != train_output.adapter_sha256 {
+        let manifest = folder.join(engine::artifact::MANIFEST);
+        return Err(super::changed(&manifest, &train_output.adapter_sha256, &lora.sha256, CellKind::Train));
+    }
     let template = Template::new(train_config.template.clone(), &base.tokenizer).map_err(adapter::error)?;
     lora.check(base, &template).map_err(adapter::error)?;
 
     let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_seq_length, config };
     let mut pairs: Vec<GeneratedPair> =
-        context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.len()).cloned().collect();
-    run(&job, &corpus, &mut pairs, &mut |_| {}, &context.control, emit)?;
+        context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.rows.len()).cloned().collect();
+    let tokens_before = tokens(&pairs);
+    let decoding = run(&job, &corpus.rows, &mut pairs, &mut |_| {}, &context.control, emit)?;
 
     phase(emit, "scoring");
     pairs.sort_by_key(|pair| pair.index);
     write_pairs(&context.folder.join(PAIRS), &pairs)?;
     Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
         pairs: pairs.len() as u64,
-        seconds: started.elapsed().as_secs_f64(),
-        tokens: pairs.iter().map(|pair| u64::from(pair.tokens)).sum(),
+        seconds: context.earlier_s + started.elapsed().as_secs_f64(),
+        tokens: tokens(&pairs),
+        tokens_per_s: (tokens(&pairs) - tokens_before) as f64 / decoding.as_secs_f64().max(1e-3),
         scores: summary(&pairs),
+        corpus: corpus_summary(corpus, source),
     })))
 }
 
-/// The rows that are to get an instruction; refused where there is none.
-pub fn corpus(file: &Path, limit: Option<u32>) -> Result<Vec<CorpusRow>> {
-    let corpus = engine::data::read_corpus(file, limit.map(|limit| limit as usize)).map_err(adapter::error)?;
-    if corpus.malformed_count > 0 {
-        tracing::warn!(malformed = corpus.malformed_count, file = %file.display(), "rows of the corpus were left out");
-    }
-    if corpus.rows.is_empty() {
-        let why = match corpus.malformed.first() {
-            Some(row) => format!("; line {}: {}: {}", row.line, row.field, row.problem),
-            None => String::new(),
-        };
-        return Err(adapter::error(engine::Error::Empty(format!("the corpus holds no response{why}"))));
-    }
-    Ok(corpus.rows)
+fn tokens(pairs: &[GeneratedPair]) -> u64 {
+    pairs.iter().map(|pair| u64::from(pair.tokens)).sum()
 }
 
-/// What writes: everything but the rows.
+/// Reads the responses that are to get an instruction; refused if there is none.
+pub fn corpus(file: &Path, limit: Option<u32>) -> Result<Corpus> {
+    let corpus = engine::data::read_corpus(file, limit.map(|limit| limit as usize)).map_err(adapter::error)?;
+    if corpus.rows.is_empty() {
+        let rows = super::malformed_rows(corpus.malformed_count, &corpus.malformed);
+        return Err(adapter::error(engine::Error::Empty(format!("the corpus holds no response{rows}"))));
+    }
+    Ok(corpus)
+}
+
+/// Every row of the file, used or left out.
+pub fn corpus_summary(corpus: Corpus, source: SourceFile) -> CorpusSummary {
+    CorpusSummary {
+        source,
+        rows: corpus.rows_read,
+        dropped: adapter::counts(&corpus.dropped),
+        dropped_rows: corpus
+            .dropped_rows
+            .iter()
+            .map(|dropped| DroppedRow { row: dropped.row, reason: dropped.reason.to_owned() })
+            .collect(),
+        malformed_count: corpus.malformed_count,
+        malformed: adapter::malformed(corpus.malformed),
+        sha256: corpus.sha256,
+    }
+}
+
+/// What generates: everything but the rows.
 pub struct Job<'a> {
     pub base: &'a BaseModel,
     pub lora: Option<&'a Adapter>,
     pub template: &'a Template,
-    /// Longest sequence in training, in tokens.
+    /// Max sequence length in training, in tokens.
     pub max_length: u32,
     pub config: &'a GenerateConfig,
 }
 
-/// Writes for every row that `pairs` does not hold yet; each pair is scored, pushed and emitted when it is finished.
-/// `on_row` gets what the engine wrote, before that.
+/// Generates for every row that `pairs` does not hold yet; each pair is scored, pushed and emitted when it is finished.
+/// `on_row` gets what the engine generated, before that. Returns how long decoding took.
 pub fn run(
     job: &Job<'_>,
     corpus: &[CorpusRow],
@@ -97,7 +124,7 @@ pub fn run(
     on_row: &mut dyn FnMut(&GeneratedRow),
     control: &Control,
     emit: &mut dyn FnMut(RunEvent),
-) -> Result<()> {
+) -> Result<Duration> {
     let config = job.config;
     let tokenizer = &job.base.tokenizer;
     let longest =
@@ -113,9 +140,10 @@ pub fn run(
         }
     }
     if rows.is_empty() {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
-    phase(emit, "writing instructions");
+    phase(emit, "generating instructions");
+    let started = Instant::now();
     let total = corpus.len() as u64;
     progress(emit)(pairs.len() as u64, total);
     let mut batch = TokenBatch::new();
@@ -135,7 +163,8 @@ pub fn run(
             }
         });
     batch.flush(emit);
-    ended.map_err(adapter::error)
+    ended.map_err(adapter::error)?;
+    Ok(started.elapsed())
 }
 
 /// Longest prompt in tokens: prompt and new tokens together stay within what training saw, but the prompt never
@@ -168,6 +197,9 @@ fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> Genera
     let scores = score(&generated);
     GeneratedPair {
         index: row.index,
+        row: Some(source.row),
+        source_id: source.source_id.clone(),
+        url: source.url.clone(),
         response: source.response.clone(),
         reference: source.reference.clone(),
         generated,

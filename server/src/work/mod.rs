@@ -3,7 +3,7 @@
 //! Knows nothing of the store, of HTTP or of queues: whoever calls keeps the run log. `State` and `Output`
 //! events are the caller's to write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Control;
@@ -32,6 +32,8 @@ pub struct RunContext {
     pub inputs: Vec<Input>,
     /// Finished by an earlier, interrupted execution of this run: they are not generated again.
     pub done_pairs: Vec<GeneratedPair>,
+    /// Seconds that earlier executions of this run took together.
+    pub earlier_s: f64,
     pub control: Control,
 }
 
@@ -58,6 +60,9 @@ pub enum Ended {
     /// Stopped by its control; what was saved stays.
     Stopped,
 }
+
+/// Malformed rows that an error names.
+const MAX_ROWS_IN_ERROR: usize = 5;
 
 pub type Result<T, E = AppError> = std::result::Result<T, E>;
 
@@ -107,6 +112,35 @@ macro_rules! parts {
     }};
 }
 pub(crate) use parts;
+
+/// "; malformed: 2 (line 1: response: …; line 3: …)", or nothing.
+fn malformed_rows(count: u64, first: &[engine::data::MalformedRow]) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let rows: Vec<String> = first
+        .iter()
+        .take(MAX_ROWS_IN_ERROR)
+        .map(|row| format!("line {}: {}: {}", row.line, row.field, row.problem))
+        .collect();
+    let more = if count > rows.len() as u64 { "; …" } else { "" };
+    format!("; malformed: {count} ({}{more})", rows.join("; "))
+}
+
+/// Refuses a file of an earlier run that is no longer what that run wrote. Runs of earlier versions kept no hash.
+fn check_file(path: &Path, expected: &str, kind: CellKind) -> Result<()> {
+    let found = engine::artifact::sha256_file(path).map_err(crate::adapter::error)?;
+    if expected.is_empty() || found == expected { Ok(()) } else { Err(changed(path, expected, &found, kind)) }
+}
+
+/// `path` was written by a run of a cell of this kind.
+fn changed(path: &Path, expected: &str, found: &str, kind: CellKind) -> AppError {
+    let kind = kind.as_str();
+    AppError::corrupt(
+        format!("{}: its sha256 is {found}, but it was {expected} when the {kind} cell wrote it", path.display()),
+        format!("The file was changed or damaged since. Run the {kind} cell again, or restore the file."),
+    )
+}
 
 /// Progress events at most every 100 ms, and always the last.
 fn progress<'a>(emit: &'a mut dyn FnMut(RunEvent)) -> impl FnMut(u64, u64) + 'a {

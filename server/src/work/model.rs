@@ -1,6 +1,6 @@
 //! The model cell: finds the base model (fetching it where it is absent), loads it and says what it is.
 
-use spec::{CellOutput, ModelConfig, RunEvent};
+use spec::{CellOutput, ModelConfig, ModelOutput, RunEvent};
 
 use super::{Ended, Result, RunContext, Session, phase, progress};
 use crate::adapter;
@@ -11,8 +11,8 @@ pub(super) fn execute(
     config: &ModelConfig,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
-    let model = load(session, &context.control, &config.model, emit)?;
-    Ok(Ended::Done(CellOutput::Model(adapter::model_output(&config.model, model))))
+    let output = adapter::model_output(&config.model, load(session, &context.control, &config.model, emit)?);
+    Ok(Ended::Done(CellOutput::Model(ModelOutput { name: session.resources.model_name(&config.model), ..output })))
 }
 
 /// The base model with this id, fetched and loaded where it is not here already.
@@ -31,14 +31,16 @@ pub(super) fn load<'s>(
 }
 
 /// Refuses a base model whose files are no longer those that the model cell saw.
-pub(super) fn check_unchanged(model: &engine::model::BaseModel, seen: &spec::ModelOutput) -> Result<()> {
+pub(super) fn check_unchanged(model: &engine::model::BaseModel, seen: &ModelOutput) -> Result<()> {
     if model.sha256 == seen.sha256 {
         return Ok(());
     }
     Err(spec::AppError::conflict(
         format!(
             "the base model {} has sha256 {} now, but had {} when the model cell ran",
-            seen.id, model.sha256, seen.sha256
+            if seen.name.is_empty() { &seen.id } else { &seen.name },
+            model.sha256,
+            seen.sha256
         ),
         "Run the model cell again, and then what builds on it.",
     ))

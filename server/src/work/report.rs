@@ -1,14 +1,20 @@
-//! The report cell: freezes pairs, figures and provenance into `report.json`, under a hash of its own.
+//! The report cell: freezes pairs, metrics and provenance into `report.json`, under a hash of its own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use spec::{AppError, CellOutput, Provenance, Report, ReportConfig, ReportOutput, RunEvent};
+use spec::{
+    AppError, CellOutput, GenerateConfig, GenerateOutput, Provenance, Report, ReportConfig, ReportOutput, RunEvent,
+};
 
 use super::{Ended, Result, RunContext, Session, parts, phase};
 use crate::adapter;
+use crate::clock::now_ms;
 
 pub const REPORT: &str = "report.json";
+
+/// Each reading settles more than nine of ten numbers that the one before did not.
+const MAX_READINGS: u32 = 32;
 
 pub(super) fn execute(
     session: &mut Session,
@@ -21,11 +27,10 @@ pub(super) fn execute(
     let (_, _, model) = parts!(&context.inputs, Model);
     let (train_input, train_config, train) = parts!(&context.inputs, Train);
     let (generate_input, generate_config, generate) = parts!(&context.inputs, Generate);
-    let corpus = session.resources.file(&generate_config.file)?;
     let mut report = Report {
         created_ms: now_ms(),
         experiment: context.experiment.clone(),
-        config: config.clone(),
+        config: without_former_texts(config),
         data: data.clone(),
         data_config: data_config.clone(),
         model: model.clone(),
@@ -35,6 +40,7 @@ pub(super) fn execute(
         curve: train_input.view.curve.frozen(),
         evaluations: train_input.view.evaluations.clone(),
         generate_config: generate_config.clone(),
+        corpus: generate.corpus.clone(),
         scores: generate.scores.clone(),
         pairs: generate_input.pairs.clone(),
         provenance: Provenance {
@@ -45,57 +51,67 @@ pub(super) fn execute(
             tokenizer_sha256: model.tokenizer_sha256.clone(),
             template_sha256: train.template_sha256.clone(),
             adapter_sha256: train.adapter_sha256.clone(),
-            corpus_sha256: engine::artifact::sha256_file(&corpus).map_err(adapter::error)?,
+            corpus_sha256: corpus_sha256(session, generate, generate_config)?,
             report_sha256: String::new(),
         },
     };
     report.pairs.sort_by_key(|pair| pair.index);
-    report.provenance.report_sha256 = report_sha256(&report)?;
+    let mut report = settled(report)?;
+    report.provenance.report_sha256 = report_sha256(serde_json::to_value(&report).map_err(internal)?);
     let text = serde_json::to_vec_pretty(&report).map_err(internal)?;
     engine::artifact::write(&context.folder.join(REPORT), &text).map_err(adapter::error)?;
     Ok(Ended::Done(CellOutput::Report(ReportOutput { title: config.title.clone(), pairs: report.pairs.len() as u64 })))
 }
 
-/// Of the report's canonical form: JSON without `provenance.report_sha256`, keys sorted, no white space.
-pub fn report_sha256(report: &Report) -> Result<String> {
-    let mut value = serde_json::to_value(report).map_err(internal)?;
-    if let Some(provenance) = value.get_mut("provenance").and_then(Value::as_object_mut) {
-        provenance.remove("report_sha256");
+/// Texts that presets of earlier versions put into report cells. They describe the sample files and the untouched
+/// preset only, and stayed when other files were chosen.
+const FORMER_SUMMARIES: [&str; 2] = [
+    "A first run on the shipped sample: what a small model learns from some hundred pairs.",
+    "The settings of the 2024 report, faults included.",
+];
+const FORMER_NOTICE: &str = "Sample pairs and responses written for this project, given to the public domain (CC0).";
+
+/// The report's settings without the texts that nobody wrote for it; files carry their own notices.
+fn without_former_texts(config: &ReportConfig) -> ReportConfig {
+    let mut config = config.clone();
+    if FORMER_SUMMARIES.contains(&config.summary.as_str()) {
+        config.summary.clear();
     }
-    let mut text = String::new();
-    write_canonical(&value, &mut text)?;
-    Ok(engine::artifact::sha256(text.as_bytes()))
+    if config.data_notice == FORMER_NOTICE {
+        config.data_notice.clear();
+    }
+    config
 }
 
-fn write_canonical(value: &Value, text: &mut String) -> Result<()> {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by(|a, b| a.0.cmp(b.0));
-            text.push('{');
-            for (at, (name, value)) in fields.into_iter().enumerate() {
-                if at > 0 {
-                    text.push(',');
-                }
-                text.push_str(&serde_json::to_string(name).map_err(internal)?);
-                text.push(':');
-                write_canonical(value, text)?;
-            }
-            text.push('}');
+/// The value as it is read back from its JSON. Reading a number can be off in its last digit, and a hash over the
+/// numbers before could not be checked on what is stored.
+fn settled<T: Serialize + DeserializeOwned + PartialEq>(mut value: T) -> Result<T> {
+    for _ in 0..MAX_READINGS {
+        let text = serde_json::to_vec(&value).map_err(internal)?;
+        let read: T = serde_json::from_slice(&text).map_err(internal)?;
+        if read == value {
+            break;
         }
-        Value::Array(items) => {
-            text.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    text.push(',');
-                }
-                write_canonical(item, text)?;
-            }
-            text.push(']');
-        }
-        other => text.push_str(&serde_json::to_string(other).map_err(internal)?),
+        value = read;
     }
-    Ok(())
+    Ok(value)
+}
+
+/// Of the file that was read; runs of earlier versions did not keep it.
+fn corpus_sha256(session: &Session, generate: &GenerateOutput, config: &GenerateConfig) -> Result<String> {
+    if !generate.corpus.is_unknown() {
+        return Ok(generate.corpus.sha256.clone());
+    }
+    engine::artifact::sha256_file(&session.resources.file(&config.file)?).map_err(adapter::error)
+}
+
+/// Of the report as JSON without `provenance.report_sha256`: keys sorted, as `serde_json` does, and no spaces. Reports
+/// of other versions have other fields, so a stored one is checked as it was stored.
+pub fn report_sha256(mut report: Value) -> String {
+    if let Some(provenance) = report.get_mut("provenance").and_then(Value::as_object_mut) {
+        provenance.remove("report_sha256");
+    }
+    engine::artifact::sha256(report.to_string().as_bytes())
 }
 
 // By value since it is a `map_err` argument.
@@ -104,6 +120,43 @@ fn internal(error: serde_json::Error) -> AppError {
     AppError::internal(format!("the report cannot be written as JSON: {error}"), "")
 }
 
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reports_hash_is_that_of_its_sorted_json_without_the_hash() {
+        let stored: Value = serde_json::from_str(
+            r#"{"title": "x", "provenance": {"version": "1", "report_sha256": "…"}, "created_ms": 5, "losses": [1.0, 0.5]}"#,
+        )
+        .unwrap();
+        let text = r#"{"created_ms":5,"losses":[1.0,0.5],"provenance":{"version":"1"},"title":"x"}"#;
+        assert_eq!(report_sha256(stored), engine::artifact::sha256(text.as_bytes()));
+    }
+
+    #[test]
+    fn frozen_numbers_are_read_back_as_they_were_hashed() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let numbers = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        });
+        let frozen = settled(numbers.take(100_000).collect::<Vec<f64>>()).unwrap();
+        let text = serde_json::to_string(&frozen).unwrap();
+        let stored: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(stored.to_string(), text);
+    }
+
+    #[test]
+    fn texts_of_earlier_presets_are_left_out_and_own_texts_stay() {
+        let config = |summary: &str, notice: &str| ReportConfig {
+            title: "Mine".to_owned(),
+            summary: summary.to_owned(),
+            data_notice: notice.to_owned(),
+        };
+        assert_eq!(without_former_texts(&config(FORMER_SUMMARIES[0], FORMER_NOTICE)), config("", ""));
+        assert_eq!(without_former_texts(&config("About LIMA.", "CC BY-NC-SA")), config("About LIMA.", "CC BY-NC-SA"));
+    }
 }

@@ -22,17 +22,23 @@ pub(super) fn execute(
     config: &TrainConfig,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
-    let data = super::input(&context.inputs, CellKind::Data)?;
+    let (data_input, _, data_output) = parts!(&context.inputs, Data);
     let (_, model_config, model_output) = parts!(&context.inputs, Model);
     phase(emit, "reading the pairs");
-    let train = engine::data::read_pairs(&data.folder.join(data::TRAIN)).map_err(adapter::error)?;
-    let validation = engine::data::read_pairs(&data.folder.join(data::VALIDATION)).map_err(adapter::error)?;
+    let train = read_pairs(&data_input.folder.join(data::TRAIN), &data_output.train_sha256)?;
+    let validation = read_pairs(&data_input.folder.join(data::VALIDATION), &data_output.validation_sha256)?;
     let base = model::load(session, &context.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
     Ok(match run(base, &train, &validation, config, &context.folder, &context.control, emit)? {
         Some(output) => Ended::Done(CellOutput::Train(output)),
         None => Ended::Stopped,
     })
+}
+
+/// What the data cell wrote, unchanged.
+fn read_pairs(path: &Path, sha256: &str) -> Result<Vec<Pair>> {
+    super::check_file(path, sha256, CellKind::Data)?;
+    engine::data::read_pairs(path).map_err(adapter::error)
 }
 
 /// Trains into `folder`; None where it was stopped after saving.

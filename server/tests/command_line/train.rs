@@ -126,7 +126,8 @@ fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
     let text = std::fs::read_to_string(ran["report"].as_str().unwrap()).unwrap();
     let report: spec::Report = serde_json::from_str(&text).unwrap();
     assert_eq!((report.config.title.as_str(), report.pairs.len()), ("Tiny report", 2));
-    assert_eq!(server::work::report::report_sha256(&report).unwrap(), report.provenance.report_sha256);
+    let stored = serde_json::from_str(&text).unwrap();
+    assert_eq!(server::work::report::report_sha256(stored), report.provenance.report_sha256);
     let run = ran["cells"][2]["run"].to_string();
     json(&["resume", &run, "--data", &folder.path("data")]).error("conflict");
     json(&["resume", "999", "--data", &folder.path("data")]).error("not_found");

@@ -12,6 +12,7 @@ mod live;
 mod load;
 mod pages;
 mod runs;
+mod saved_work;
 mod shares;
 mod support;
 mod unreadable;

@@ -54,7 +54,7 @@ fn output(kind: CellKind) -> CellOutput {
         }
         CellOutput::Generate(generate) => {
             generate.scores.pairs = 1;
-            generate.scores.tags = vec![TagCount { name: Tag::Loop, count: 1 }];
+            generate.scores.tags = vec![TagCount { tag: Tag::Loop, count: 1 }];
         }
         _ => {}
     }
