@@ -7,7 +7,8 @@ use leptos_meta::MetaTags;
 use crate::App;
 
 /// Sets the chosen theme before anything is painted; without a choice the system's holds.
-const THEME_SCRIPT: &str = "try{const t=localStorage.getItem('theme');if(t==='dark'||t==='light')document.documentElement.dataset.theme=t}catch{}";
+const THEME_SCRIPT: &str = "try{const t=localStorage.getItem('theme');\
+                            if(t==='dark'||t==='light')document.documentElement.dataset.theme=t}catch{}";
 
 pub fn shell(options: LeptosOptions) -> impl IntoView {
     view! {

@@ -39,7 +39,7 @@ test("a changed setting makes its cell stale and says which; running it again ma
   await generate.locator("summary", { hasText: /^Settings/ }).first().click();
   await generate.getByLabel("Temperature").fill("0.2");
   await expect(generate).toHaveAttribute("data-stale", "");
-  await expect(generate).toContainText("temperature: 0.7 -> 0.2");
+  await expect(generate).toContainText("temperature: 0.7 → 0.2");
   await expect(report).toHaveAttribute("data-stale", "");
   await list.getByRole("button", { name: "Run all" }).click();
   await expect(generate).not.toHaveAttribute("data-stale");

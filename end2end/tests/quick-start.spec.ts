@@ -67,7 +67,7 @@ test("from an empty data folder to a shared report, through a reload and a resta
   });
 
   await test.step("the shared report opens for a stranger, and nothing else does", async () => {
-    await cell(page, "report").getByRole("button", { name: "Share" }).click();
+    await cell(page, "report").getByRole("button", { name: "Create share link" }).click();
     const link = await sharedLink(page);
     const stranger = await browser.newContext();
     complaints.listen(stranger);

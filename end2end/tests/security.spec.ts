@@ -27,8 +27,11 @@ const payloads = [
   "]]></script><script>window.ran.push('cdata')</script>",
   "\u2028<script>window.ran.push('line separator')</script>",
   "{{constructor.constructor('window.ran.push(1)')()}}",
+  "</title><meta http-equiv=refresh content='0;url=/elsewhere'><h1 id=injected>Sign in</h1><title>",
   "<math><mtext></p><style><img src=x onerror=\"window.ran.push('mutation')\">",
 ];
+
+const closesTitle = payloads.find((payload) => payload.includes("http-equiv"))!;
 
 test("scripts in names, notes, rows and pairs are shown and never run", async ({ page, server }) => {
   await page.addInitScript(() => {
@@ -49,13 +52,13 @@ test("scripts in names, notes, rows and pairs are shown and never run", async ({
     data: { file, validation_split: 0.2 },
     generate: { file, limit: payloads.length, max_new_tokens: 6 },
     note: { text: all },
-    report: { title: payloads[1], summary: all, data_notice: all },
+    report: { title: closesTitle, summary: all, data_notice: all },
   });
-  await api.call("rename_experiment", { experiment: experiment.id, name: payloads[4] });
+  await api.call("rename_experiment", { experiment: experiment.id, name: closesTitle });
 
   await page.goto(`${server.origin}/`);
   await hydrated(page);
-  await expect(page.getByText(payloads[4]!).first()).toBeVisible();
+  await expect(page.getByText(closesTitle).first()).toBeVisible();
   await harmless(page, "the list");
 
   await page.goto(`${server.origin}/experiments/${experiment.id}`);
@@ -126,6 +129,9 @@ test("a share link that was never made, or is revoked, opens nothing", async ({ 
 });
 
 async function harmless(page: Page, where: string): Promise<void> {
+  await expect(page.locator("#injected"), `markup on ${where}`).toHaveCount(0);
+  await expect(page.locator('meta[http-equiv="refresh"]'), `a redirect on ${where}`).toHaveCount(0);
+  if (where !== "the list") expect(await page.title(), `the title of ${where}`).toContain(closesTitle);
   const [ran, violations] = await page.evaluate(() => [window.ran, window.violations]);
   expect(ran, `scripts that ran on ${where}`).toEqual([]);
   expect(violations, `breaches of the content security policy on ${where}`).toEqual([]);

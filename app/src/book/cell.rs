@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use spec::{AppError, Cell, CellConfig, CellKind, RunState, RunView, StaleReason};
+use spec::{AppError, Cell, CellConfig, CellKind, Discards, RunState, RunView, StaleReason};
 
 #[derive(Clone, Copy)]
 pub struct CellState {
@@ -15,6 +15,10 @@ pub struct CellState {
     pub run: RwSignal<Option<RunView>>,
     pub stale: RwSignal<Vec<StaleReason>>,
     pub missing_input: RwSignal<Option<CellKind>>,
+    /// The newest run can be resumed.
+    pub can_resume: RwSignal<bool>,
+    /// Work that a new run would not use.
+    pub discards: RwSignal<Option<Discards>>,
     /// Of the last command on this cell.
     pub error: RwSignal<Option<AppError>>,
     /// A command is under way.
@@ -34,6 +38,8 @@ impl CellState {
             run: RwSignal::new(cell.run),
             stale: RwSignal::new(cell.stale),
             missing_input: RwSignal::new(cell.missing_input),
+            can_resume: RwSignal::new(cell.can_resume),
+            discards: RwSignal::new(cell.discards),
             error: RwSignal::new(None),
             busy: RwSignal::new(false),
             edits: RwSignal::new(0),
@@ -43,6 +49,10 @@ impl CellState {
 
     pub fn state(self) -> Option<RunState> {
         self.run.with(|run| run.as_ref().map(|run| run.state))
+    }
+
+    pub fn run_id(self) -> Option<i64> {
+        self.run.with_untracked(|run| run.as_ref().map(|run| run.run))
     }
 
     /// A part of the newest run, recomputed at every event but passed on only when it changed.
@@ -65,6 +75,8 @@ impl CellState {
         }
         replace(self.stale, cell.stale);
         replace(self.missing_input, cell.missing_input);
+        replace(self.can_resume, cell.can_resume);
+        replace(self.discards, cell.discards);
         match cell.run {
             Some(run) => self.take_run(run),
             None => replace(self.run, None),

@@ -117,9 +117,25 @@ impl Book {
         spawn_local(async move {
             if self.save_all().await.is_some() {
                 let request = self.next_request();
-                self.answer(self.error, request, api::call(RunAll { experiment: self.id, key }).await);
+                let answer = api::call(RunAll { experiment: self.id, key }).await;
+                self.said.try_set(answer.as_ref().map_or("", |notebook| self.nothing_to_run(notebook)));
+                self.answer(self.error, request, answer);
             }
         });
+    }
+
+    /// What to say of a notebook in which *Run all* started nothing.
+    fn nothing_to_run(self, notebook: &spec::Notebook) -> &'static str {
+        let known = self.known().unwrap_or_default();
+        let newest = |id: i64| known.iter().find(|cell| cell.id == id).and_then(|cell| cell.run_id());
+        let started = |cell: &spec::Cell| {
+            cell.run.as_ref().is_some_and(|run| !run.state.is_over() || Some(run.run) != newest(cell.id))
+        };
+        match notebook.cells.iter().all(|cell| cell.config.kind() == CellKind::Note) {
+            true => "Nothing to run: there are no cells but notes.",
+            false if notebook.cells.iter().any(started) => "",
+            false => "Nothing to run: every cell is up to date.",
+        }
     }
 
     pub fn add(self, kind: CellKind, position: u32) {

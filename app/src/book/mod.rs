@@ -28,6 +28,8 @@ pub struct Book {
     pub files: RwSignal<Vec<DataFile>>,
     /// Of a command that concerns no single cell.
     pub error: RwSignal<Option<AppError>>,
+    /// What became of a command, where nothing else on the page shows it.
+    pub said: RwSignal<&'static str>,
     /// The cell that keys act on.
     pub active: RwSignal<Option<i64>>,
     pub link: RwSignal<Link>,
@@ -53,6 +55,7 @@ impl Book {
             models: RwSignal::new(models),
             files: RwSignal::new(files),
             error: RwSignal::new(None),
+            said: RwSignal::new(""),
             active: RwSignal::new(None),
             link: RwSignal::new(Link::Fresh),
             now: RwSignal::new(None),

@@ -2,24 +2,35 @@
 
 use leptos::prelude::*;
 
+use super::files::named;
+use crate::book::{Book, CellState};
 use crate::components::chart::histogram;
 use crate::components::facts::{counts, fact, facts, hash, noted};
-use crate::components::format::{counted, whole};
-use spec::{DataConfig, DataOutput, MalformedRow, PairText};
+use crate::components::format::{counted, figure, whole, words};
+use spec::{CellOutput, Count, DataConfig, DataOutput, MalformedRow, PairText};
 
-pub fn brief(config: &DataConfig) -> String {
-    let most = config.limit.map(|limit| format!(", at most {}", counted(u64::from(limit), "pair"))).unwrap_or_default();
-    format!("{}{most}, {} % held out", config.file, config.validation_split * 100.0)
+pub fn brief(book: Book, config: &DataConfig) -> String {
+    let max = config.limit.map(|limit| format!(", max {}", counted(u64::from(limit), "pair"))).unwrap_or_default();
+    let file = named(book, "file", config.file.clone());
+    format!("{file}{max}, {} % for validation", figure(config.validation_split * 100.0))
 }
 
-pub fn output(output: DataOutput) -> AnyView {
+pub fn live(cell: CellState) -> AnyView {
+    let shown = cell.part(|run| run.output.clone());
+    (move || match shown.get().flatten() {
+        Some(CellOutput::Data(shown)) => output(shown),
+        _ => ().into_any(),
+    })
+    .into_any()
+}
+
+fn output(output: DataOutput) -> AnyView {
     let summary = summary(&output);
-    let DataOutput { dropped, malformed, malformed_count, examples, instruction_lengths, response_lengths, .. } =
-        output;
-    let dropped = dropped.into_iter().filter(|count| count.count > 0).collect::<Vec<_>>();
+    let dropped = dropped_rows("Dropped pairs by reason (first match)", &output.dropped, output.pairs);
+    let DataOutput { malformed, malformed_count, examples, instruction_lengths, response_lengths, .. } = output;
     view! {
         {summary}
-        {(!dropped.is_empty()).then(|| counts("Dropped, by the first reason that held", "Reason", dropped))}
+        {dropped}
         {malformed_rows(malformed_count, malformed)}
         <div class="columns">
             {histogram("Instructions", "words", &instruction_lengths)}
@@ -30,31 +41,49 @@ pub fn output(output: DataOutput) -> AnyView {
     .into_any()
 }
 
-/// The figures alone, for the report too.
+/// What was left out and why, as shares of it and of the `kept`; nothing where nothing was.
+pub fn dropped_rows(caption: &'static str, dropped: &[Count], kept: u64) -> AnyView {
+    let dropped = dropped.iter().filter(|count| count.count > 0).cloned().collect::<Vec<_>>();
+    let total = kept + dropped.iter().map(|count| count.count).sum::<u64>();
+    (!dropped.is_empty()).then(|| counts(caption, "Reason", dropped, total)).into_any()
+}
+
+/// The metrics alone, for the report too.
 pub fn summary(output: &DataOutput) -> AnyView {
+    let trees = format!("{} + {}", whole(output.train_trees), whole(output.validation_trees));
+    let mut list = vec![
+        noted("Rows", whole(output.rows), "read"),
+        noted("Pairs", whole(output.pairs), "that the pair rule keeps"),
+        noted("First-turn pairs", whole(output.first_turn_pairs), "of them, from a conversation's first exchange"),
+        noted("Training pairs", whole(output.train_pairs), ""),
+        noted("Validation pairs", whole(output.validation_pairs), "from other conversations"),
+        noted("Conversations", trees, "training + validation"),
+        noted("Malformed rows", whole(output.malformed_count), "left out"),
+        fact("Format", words(&output.format)),
+    ];
+    if !output.source.is_unknown() {
+        list.insert(0, fact("File", output.source.name.clone()));
+    }
     view! {
-        {facts(vec![
-            noted("Rows", whole(output.rows), "lines or entries read"),
-            noted("Pairs", whole(output.pairs), "that the rule keeps"),
-            noted("First-turn pairs", whole(output.first_turn_pairs), "of them, from a conversation's start"),
-            noted("For training", whole(output.train_pairs), "pairs"),
-            noted("For validation", whole(output.validation_pairs), "pairs, from other conversations"),
-            noted("Conversations", format!("{} + {}", whole(output.train_trees), whole(output.validation_trees)), "for training + validation"),
-            noted("Malformed rows", whole(output.malformed_count), "left out"),
-            fact("Format", crate::components::format::words(&output.format)),
-        ])}
+        {facts(list)}
         <p class="note">"sha256 of the file " {hash(output.sha256.clone())}</p>
     }
     .into_any()
 }
 
-fn malformed_rows(count: u64, rows: Vec<MalformedRow>) -> AnyView {
+pub fn malformed_rows(count: u64, rows: Vec<MalformedRow>) -> AnyView {
     let shown = (count > 0).then(|| {
         let more = count.saturating_sub(rows.len() as u64);
         let rows = rows
             .into_iter()
             .map(|row| {
-                view! { <tr><th scope="row" class="number">{whole(row.line)}</th><td><code>{row.field}</code></td><td>{row.problem}</td></tr> }
+                view! {
+                    <tr>
+                        <th scope="row" class="number">{whole(row.line)}</th>
+                        <td><code>{row.field}</code></td>
+                        <td>{row.problem}</td>
+                    </tr>
+                }
             })
             .collect_view();
         view! {
@@ -62,7 +91,13 @@ fn malformed_rows(count: u64, rows: Vec<MalformedRow>) -> AnyView {
                 <summary>{counted(count, "malformed row")} ": left out, the rest is used"</summary>
                 <div class="scroll" tabindex="0" role="region" aria-label="Malformed rows">
                     <table>
-                        <thead><tr><th scope="col" class="number">"Line"</th><th scope="col">"Field"</th><th scope="col">"Problem"</th></tr></thead>
+                        <thead>
+                            <tr>
+                                <th scope="col" class="number">"Line"</th>
+                                <th scope="col">"Field"</th>
+                                <th scope="col">"Problem"</th>
+                            </tr>
+                        </thead>
                         <tbody>{rows}</tbody>
                     </table>
                 </div>
@@ -94,7 +129,6 @@ fn pair_examples(examples: Vec<PairText>) -> AnyView {
 #[cfg(all(test, feature = "ssr"))]
 mod tests {
     use super::*;
-    use spec::Count;
 
     #[test]
     fn hostile_rows_stay_texts() {

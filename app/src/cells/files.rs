@@ -6,6 +6,7 @@ use wasm_bindgen::closure::Closure;
 use web_sys::{File, HtmlInputElement, ProgressEvent, XmlHttpRequest};
 
 use super::form::Field;
+use crate::book::Book;
 use crate::components::error::error_box;
 use crate::components::format::bytes;
 use spec::{AppError, DataFile};
@@ -17,6 +18,18 @@ enum Upload {
     Sending(String, u32),
     Done(String),
     Failed(AppError),
+}
+
+/// A setting's value with a name in place of an id, where this is the id of a file or model that is here.
+pub fn named(book: Book, field: &str, value: String) -> String {
+    let name = match field {
+        "file" => book.files.with(|files| files.iter().find(|file| file.id == value).map(|file| file.name.clone())),
+        "model" => {
+            book.models.with(|models| models.iter().find(|model| model.id == value).map(|model| model.name.clone()))
+        }
+        _ => None,
+    };
+    name.unwrap_or(value)
 }
 
 /// A choice among the files, and an upload beside it. An upload becomes the choice.

@@ -195,17 +195,16 @@ mod tests {
     use spec::{Cell, CellConfig, CellKind, Notebook, NotebookPage, SystemInfo};
 
     fn with_cell(kind: CellKind, look: impl FnOnce(Book, CellState)) {
-        let cell =
-            Cell {
-                id: 1,
-                version: 0,
-                config: CellConfig::default_of(kind),
-                run: None,
-                stale: Vec::new(),
-                missing_input: None,
-                can_resume: false,
-                discards: None,
-            };
+        let cell = Cell {
+            id: 1,
+            version: 0,
+            config: CellConfig::default_of(kind),
+            run: None,
+            stale: Vec::new(),
+            missing_input: None,
+            can_resume: false,
+            discards: None,
+        };
         let system = SystemInfo {
             version: String::new(),
             device: String::new(),

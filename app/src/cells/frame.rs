@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use leptos::web_sys::Element;
 
+use super::files::named;
 use super::form::form;
 use super::progress::{progress, timer};
 use super::stop::StopDialog;
@@ -10,10 +11,12 @@ use super::{data, generate, model, note, report, train};
 use crate::book::{Book, CellState};
 use crate::components::dialog::Confirm;
 use crate::components::error::{error_box, error_slot};
+use crate::components::focus;
+use crate::components::format::counted;
 use crate::components::icon::{Icon, icon};
 use crate::components::settings::settings_table;
 use crate::components::state::{badge, kind_purpose, kind_title, state_name};
-use spec::{CellConfig, CellKind, CellOutput, RunState, StaleReason};
+use spec::{CellConfig, CellKind, Discards, RunState, StaleReason};
 
 #[component]
 pub fn CellView(book: Book, cell: CellState, #[prop(into)] position: Signal<usize>) -> impl IntoView {
@@ -50,66 +53,159 @@ pub fn CellView(book: Book, cell: CellState, #[prop(into)] position: Signal<usiz
 #[component]
 fn Tools(book: Book, cell: CellState, position: Signal<usize>) -> impl IntoView {
     let deleting = RwSignal::new(false);
-    let last = move || position.get() + 1 >= book.cells.with(Vec::len);
     let title = kind_title(cell.kind);
-    let question = "Its runs and what they made go with it. Reports that are frozen already stay as they are.";
+    let question = match cell.kind {
+        CellKind::Report => {
+            "Its runs are deleted with it, and so are their reports and the share links to them: whoever has a link can \
+             no longer open it."
+        }
+        CellKind::Note => "Its text is deleted.",
+        _ => "Its runs and their files are deleted with it. Reports that were made from them stay as they are.",
+    };
     let delete = Callback::new(move |()| book.delete(cell));
+    let is_first = move || position.get() == 0;
+    let is_last = move || position.get() + 1 >= book.cells.with(Vec::len);
+    // A cell that moves loses the focus: the pressed button gets it back.
+    let pressed = StoredValue::new("");
+    Effect::new(move |before: Option<usize>| {
+        let now = position.get();
+        if before.is_some_and(|before| before != now) && book.active.get_untracked() == Some(cell.id) {
+            focus::restore(&format!("[data-cell-id=\"{}\"] {}", cell.id, pressed.get_value()));
+        }
+        now
+    });
+    let up = move |_| {
+        if !untrack(is_first) {
+            pressed.set_value(".up");
+            book.move_to(cell, position.get_untracked() as u32 - 1);
+        }
+    };
+    let down = move |_| {
+        if !untrack(is_last) {
+            pressed.set_value(".down");
+            book.move_to(cell, position.get_untracked() as u32 + 1);
+        }
+    };
     view! {
         <div class="tools">
             {(cell.kind != CellKind::Note).then(|| view! { <Commands book cell/> })}
-            <button type="button" class="quiet" aria-label=format!("Move {title} up") prop:disabled=move || position.get() == 0
-                on:click=move |_| book.move_to(cell, position.get_untracked().saturating_sub(1) as u32)>{icon(Icon::Up)}</button>
-            <button type="button" class="quiet" aria-label=format!("Move {title} down") prop:disabled=last
-                on:click=move |_| book.move_to(cell, position.get_untracked() as u32 + 1)>{icon(Icon::Down)}</button>
-            <button type="button" class="quiet" aria-label=format!("Delete {title}") on:click=move |_| deleting.set(true)>{icon(Icon::Delete)}</button>
+            <button type="button" class="quiet up" aria-label=format!("Move {title} up")
+                aria-disabled=move || is_first().then_some("true") on:click=up>{icon(Icon::Up)}</button>
+            <button type="button" class="quiet down" aria-label=format!("Move {title} down")
+                aria-disabled=move || is_last().then_some("true") on:click=down>{icon(Icon::Down)}</button>
+            <button type="button" class="quiet" aria-label=format!("Delete {title}")
+                on:click=move |_| deleting.set(true)>{icon(Icon::Delete)}</button>
         </div>
-        <Confirm open=deleting title=format!("Delete the {} cell?", cell.kind.as_str()) text=question.to_owned() action="Delete" on_confirm=delete/>
+        <Confirm open=deleting title=format!("Delete the {title} cell?") text=question.to_owned() action="Delete"
+            on_confirm=delete/>
     }
     .into_any()
 }
 
-/// Run, stop or resume: what fits the state.
+/// What the main button of a cell does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Run,
+    Resume,
+    Stop,
+    Stopping,
+}
+
+impl Action {
+    fn of(state: Option<RunState>, can_resume: bool) -> Self {
+        match state {
+            Some(RunState::Queued | RunState::Running) => Self::Stop,
+            Some(RunState::Stopping) => Self::Stopping,
+            _ if can_resume => Self::Resume,
+            _ => Self::Run,
+        }
+    }
+
+    /// Its name and what it does.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Run => ("Run", "Runs this cell, and first the cells above that it needs"),
+            Self::Resume => ("Resume", "Continues from what is saved, with the settings of that run"),
+            Self::Stop => ("Stop", "Asks what to keep"),
+            Self::Stopping => ("Stopping…", "Saves what there is"),
+        }
+    }
+}
+
+/// One main button, whose element stays while its action changes, so that the focus stays too.
 #[component]
 fn Commands(book: Book, cell: CellState) -> impl IntoView {
     let stopping = RwSignal::new(false);
-    let asking = RwSignal::new(false);
+    let asking_retrain = RwSignal::new(false);
+    let asking_discard = RwSignal::new(false);
     let state = cell.part(|run| run.state);
-    let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
-    let run = Callback::new(move |()| if trains_again(book, cell) { asking.set(true) } else { book.run(cell, false) });
-    let resume = Callback::new(move |()| {
-        if let Some(run) = cell.run.with_untracked(|run| run.as_ref().map(|run| run.run)) {
-            book.resume(cell, run);
+    let action = Memo::new(move |_| Action::of(state.get(), cell.can_resume.get()));
+    let run = move || {
+        if trains_again(book, cell) {
+            asking_retrain.set(true);
+        } else if cell.discards.with_untracked(Option::is_some) {
+            asking_discard.set(true);
+        } else {
+            book.run(cell, false);
         }
-    });
-    let stop = Callback::new(move |()| stopping.set(true));
-    let button = move |name: &'static str, title: &'static str, primary: bool, press: Callback<()>| {
-        let disabled = move || cell.busy.get();
-        let press = move |_| press.run(());
-        view! {
-            <button type="button" class:primary=primary title=title prop:disabled=disabled on:click=press>{name}</button>
-        }
-        .into_any()
     };
+    let press = move |_| {
+        if cell.busy.get_untracked() {
+            return;
+        }
+        match (action.get_untracked(), cell.run_id()) {
+            (Action::Run, _) => run(),
+            (Action::Resume, Some(id)) => book.resume(cell, id),
+            (Action::Stop, _) => stopping.set(true),
+            (Action::Stopping | Action::Resume, _) => {}
+        }
+    };
+    let disabled = move || (cell.busy.get() || action.get() == Action::Stopping).then_some("true");
     // What is done and still true need not draw the eye.
-    let wanted = move || state.get() != Some(RunState::Done) || cell.stale.with(|stale| !stale.is_empty());
-    let buttons = move || match state.get() {
-        Some(RunState::Queued | RunState::Running) => button("Stop", "Asks what to keep", false, stop),
-        Some(RunState::Stopping) => view! { <button type="button" disabled>"Stopping…"</button> }.into_any(),
-        Some(RunState::Failed | RunState::Stopped | RunState::Interrupted) if resumable => {
-            let resume = button("Resume", "Goes on from what is saved, with that run's settings", true, resume);
-            let run = button("Run", "Starts anew with the settings below", false, run);
-            (resume, run).into_any()
-        }
-        _ => button("Run", "Runs this cell, and before it what it needs", wanted(), run),
+    let primary = move || match action.get() {
+        Action::Run => state.get() != Some(RunState::Done) || cell.stale.with(|stale| !stale.is_empty()),
+        Action::Resume => true,
+        Action::Stop | Action::Stopping => false,
     };
+    let resumes = Memo::new(move |_| action.get() == Action::Resume);
+    Effect::new(move |before: Option<bool>| {
+        if before == Some(true) && !resumes.get() && book.active.get_untracked() == Some(cell.id) {
+            focus::restore(&format!("[data-cell-id=\"{}\"] .command", cell.id));
+        }
+        resumes.get()
+    });
+    let loses = move || cell.discards.get().map(discarded).unwrap_or_default();
+    let retrain = Signal::derive(move || {
+        format!(
+            "The training above this cell no longer matches its settings or its inputs, so it runs again first, which \
+             may take long. {}",
+            loses()
+        )
+    });
     view! {
-        {buttons}
+        <button type="button" class="command" class:primary=primary title=move || action.get().words().1
+            aria-disabled=disabled on:click=press>{move || action.get().words().0}</button>
+        {move || resumes.get().then(|| view! {
+            <button type="button" title="Starts from the beginning with the settings below" on:click=move |_| run()>
+                "Run"
+            </button>
+        })}
         <StopDialog book cell open=stopping/>
-        <Confirm open=asking title="Train again first?" action="Train again and run"
-            text="The training above this cell no longer matches its settings or its inputs, so it runs first. That can take long; its last adapter is replaced as this notebook's newest.".to_owned()
+        <Confirm open=asking_retrain title="Train again first?" action="Train again and run" text=retrain
             on_confirm=Callback::new(move |()| book.run(cell, true))/>
+        <Confirm open=asking_discard title="Run from the beginning?" action="Run" text=Signal::derive(loses)
+            on_confirm=Callback::new(move |()| book.run(cell, false))/>
     }
     .into_any()
+}
+
+/// What a new run of the cell leaves behind.
+fn discarded(work: Discards) -> String {
+    let work = match work {
+        Discards::Steps(steps) => counted(u64::from(steps), "training step"),
+        Discards::Pairs(pairs) => counted(pairs, "generated pair"),
+    };
+    format!("The newest run of this cell has {work}. A new run starts from the beginning and does not use them.")
 }
 
 /// Whether running this cell first repeats a training that was done: that is worth a question.
@@ -130,23 +226,56 @@ fn trains_again(book: Book, cell: CellState) -> bool {
     })
 }
 
+/// What differs between the kinds of cell, beside their settings.
+struct KindView {
+    /// The settings in one line.
+    brief: fn(Book, &CellConfig) -> String,
+    /// What its newest run shows, from the first event on.
+    output: fn(CellState) -> AnyView,
+}
+
+impl KindView {
+    fn of(kind: CellKind) -> Self {
+        let output = match kind {
+            CellKind::Data => data::live,
+            CellKind::Model => model::live,
+            CellKind::Train => train::live,
+            CellKind::Generate => generate::live,
+            CellKind::Report => report::live,
+            CellKind::Note => |_| ().into_any(),
+        };
+        let brief = |book, config: &CellConfig| match config {
+            CellConfig::Data(config) => data::brief(book, config),
+            CellConfig::Model(config) => model::brief(book, config),
+            CellConfig::Train(config) => train::brief(config),
+            CellConfig::Generate(config) => generate::brief(book, config),
+            CellConfig::Report(config) => report::brief(config),
+            CellConfig::Note(_) => String::new(),
+        };
+        Self { brief, output }
+    }
+}
+
 fn ordinary(book: Book, cell: CellState) -> AnyView {
+    let kind = KindView::of(cell.kind);
+    let error = cell.part(|run| run.error.clone());
     view! {
-        {stale_reasons(cell)}
+        {stale_reasons(book, cell)}
         {missing_input(cell)}
-        {settings(book, cell)}
+        {settings(book, cell, &kind)}
         {progress(cell)}
-        {run_error(cell)}
-        <div class="output">{output(cell)}</div>
-        {used_settings(cell)}
+        {move || error.get().flatten().map(error_box)}
+        <div class="output">{(kind.output)(cell)}</div>
+        {used_settings(book, cell)}
     }
     .into_any()
 }
 
-fn stale_reasons(cell: CellState) -> AnyView {
-    let reason = |reason: StaleReason| match reason {
+fn stale_reasons(book: Book, cell: CellState) -> AnyView {
+    let reason = move |reason: StaleReason| match reason {
         StaleReason::Field { field, was, now } => {
-            view! { <li><code>{field}</code> ": " {was} " -> " {now}</li> }.into_any()
+            let (was, now) = (named(book, &field, was), named(book, &field, now));
+            view! { <li><code>{field}</code> ": " {was} " → " {now}</li> }.into_any()
         }
         StaleReason::Input { kind } => view! { <li>{kind_title(kind)} " was changed or run again"</li> }.into_any(),
     };
@@ -155,7 +284,7 @@ fn stale_reasons(cell: CellState) -> AnyView {
         (!reasons.is_empty()).then(|| {
             view! {
                 <div class="stale">
-                    <p>"Stale: what is shown was made before this changed."</p>
+                    <p>"Stale: the results below were made before this changed."</p>
                     <ul>{reasons.into_iter().map(reason).collect_view()}</ul>
                 </div>
             }
@@ -166,15 +295,16 @@ fn stale_reasons(cell: CellState) -> AnyView {
 
 fn missing_input(cell: CellState) -> AnyView {
     let shown = move || {
-        cell.missing_input.get().map(|kind| view! {
-            <p class="missing">{format!("It needs a {} cell above it: add one below and move it up.", kind_title(kind).to_lowercase())}</p>
+        cell.missing_input.get().map(|kind| {
+            let title = kind_title(kind);
+            view! { <p class="missing">{format!("Needs a {title} cell above. Add one below, then move it up.")}</p> }
         })
     };
     shown.into_any()
 }
 
 /// The form; open until the cell has run.
-fn settings(book: Book, cell: CellState) -> AnyView {
+fn settings(book: Book, cell: CellState, kind: &KindView) -> AnyView {
     let open = RwSignal::new(cell.run.with_untracked(Option::is_none));
     let run = cell.part(|run| run.run);
     Effect::new(move |before: Option<Option<i64>>| {
@@ -184,16 +314,8 @@ fn settings(book: Book, cell: CellState) -> AnyView {
         }
         run
     });
-    let brief = move || {
-        cell.config.with(|config| match config {
-            CellConfig::Data(config) => data::brief(config),
-            CellConfig::Model(config) => model::brief(config),
-            CellConfig::Train(config) => train::brief(config),
-            CellConfig::Generate(config) => generate::brief(config),
-            CellConfig::Report(config) => report::brief(config),
-            CellConfig::Note(_) => String::new(),
-        })
-    };
+    let in_brief = kind.brief;
+    let brief = move || cell.config.with(|config| in_brief(book, config));
     let saving = move || if cell.edits.get() == cell.saved.get() { "" } else { "not saved yet" };
     view! {
         <details class="config" open=move || open.get()
@@ -206,51 +328,17 @@ fn settings(book: Book, cell: CellState) -> AnyView {
     .into_any()
 }
 
-fn run_error(cell: CellState) -> AnyView {
-    let error = cell.part(|run| run.error.clone());
-    let interrupted = cell.part(|run| run.state == RunState::Interrupted && run.error.is_none());
-    let resumable = matches!(cell.kind, CellKind::Train | CellKind::Generate);
-    view! {
-        {move || error.get().flatten().map(error_box)}
-        {move || (interrupted.get() == Some(true)).then(|| view! {
-            <p class="missing">
-                {if resumable {
-                    "The server ended while this ran. What was saved is here: Resume goes on from it."
-                } else {
-                    "The server ended while this ran. Run it again."
-                }}
-            </p>
-        })}
-    }
-    .into_any()
-}
-
-fn output(cell: CellState) -> AnyView {
-    match cell.kind {
-        CellKind::Train => train::live(cell).into_any(),
-        CellKind::Generate => generate::live(cell).into_any(),
-        _ => {
-            let output = cell.part(|run| (run.run, run.output.clone()));
-            (move || match output.get() {
-                Some((_, Some(CellOutput::Data(output)))) => data::output(output).into_any(),
-                Some((_, Some(CellOutput::Model(output)))) => model::output(output).into_any(),
-                Some((run, Some(CellOutput::Report(output)))) => report::output(output, run).into_any(),
-                _ => ().into_any(),
-            })
-            .into_any()
-        }
-    }
-}
-
 /// The settings that the shown run had, whatever the form holds by now.
-fn used_settings(cell: CellState) -> AnyView {
+fn used_settings(book: Book, cell: CellState) -> AnyView {
     let used = cell.part(|run| run.config.clone());
     let shown = move || {
         used.get().map(|config| {
+            let table =
+                settings_table("Settings of this run", config.values(), |field, value| named(book, field, value));
             view! {
                 <details class="used">
                     <summary>"Run configuration"</summary>
-                    {settings_table("Run configuration", config.values())}
+                    {table}
                 </details>
             }
         })
@@ -335,8 +423,12 @@ mod tests {
         train.run = Some(run);
         let reason = StaleReason::Field { field: "rank".to_owned(), was: "16".to_owned(), now: "32".to_owned() };
         train.stale = vec![reason];
-        let html = render(vec![train]);
-        assert!(html.contains("data-state=\"interrupted\"") && html.contains(">Resume</button>"), "{html}");
+        let html = render(vec![train.clone()]);
+        assert!(html.contains("data-state=\"interrupted\"") && !html.contains(">Resume<"), "nothing to resume: {html}");
         assert!(html.contains("data-stale") && html.contains("Run configuration"), "{html}");
+        train.can_resume = true;
+        train.discards = Some(Discards::Steps(20));
+        let html = render(vec![train]);
+        assert!(html.contains(">Resume<") && html.contains("20 training steps"), "{html}");
     }
 }

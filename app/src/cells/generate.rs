@@ -1,32 +1,42 @@
 //! The generate cell: sampling, text as it arrives, and the finished pairs.
 
+use std::time::Duration;
+
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::data::{dropped_rows, malformed_rows};
+use super::files::named;
 use crate::api;
-use crate::book::CellState;
+use crate::book::{Book, CellState};
 use crate::components::error::error_slot;
 use crate::components::facts::{fact, facts, noted};
 use crate::components::format::{counted, figure, seconds, whole};
 use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
-use spec::{AppError, CellOutput, GenerateConfig, ListPairs, PairSort, PairsPage, PairsQuery, Tag};
+use spec::{
+    AppError, CellOutput, CorpusSummary, GenerateConfig, GenerateOutput, ListPairs, PairSort, PairsPage, PairsQuery,
+    Tag,
+};
 
 /// Rows of the table.
 const PAGE: u32 = 50;
+const SEARCH_AFTER: Duration = Duration::from_millis(300);
 const SORTS: [(&str, PairSort, &str); 5] = [
-    ("index", PairSort::Index, "row"),
-    ("rouge_descending", PairSort::RougeDescending, "ROUGE-L, best first"),
-    ("rouge_ascending", PairSort::RougeAscending, "ROUGE-L, worst first"),
-    ("copied_descending", PairSort::CopiedDescending, "most copied first"),
-    ("length_descending", PairSort::LengthDescending, "longest first"),
+    ("index", PairSort::Index, "Row"),
+    ("rouge_descending", PairSort::RougeDescending, "ROUGE-L, highest first"),
+    ("rouge_ascending", PairSort::RougeAscending, "ROUGE-L, lowest first"),
+    ("copied_descending", PairSort::CopiedDescending, "Most copied first"),
+    ("length_descending", PairSort::LengthDescending, "Longest first"),
 ];
 
-pub fn brief(config: &GenerateConfig) -> String {
-    let rows = config.limit.map_or_else(|| "all rows".to_owned(), |limit| format!("first {limit} rows"));
+pub fn brief(book: Book, config: &GenerateConfig) -> String {
+    let file = named(book, "file", config.file.clone());
+    let rows =
+        config.limit.map_or_else(|| "all rows".to_owned(), |limit| format!("max {}", counted(u64::from(limit), "row")));
     let way =
         if config.temperature == 0.0 { "greedy".to_owned() } else { format!("temperature {}", config.temperature) };
-    format!("{}, {rows}, {way}, at most {} new tokens, seed {}", config.file, config.max_new_tokens, config.seed)
+    format!("{file}, {rows}, {way}, max {} new tokens, seed {}", config.max_new_tokens, config.seed)
 }
 
 pub fn live(cell: CellState) -> AnyView {
@@ -40,29 +50,55 @@ pub fn live(cell: CellState) -> AnyView {
     };
     view! {
         {move || speed.get().flatten().map(|speed| view! {
-            <p class="speed">{format!("{} tokens a second, all pairs together", figure(speed))}</p>
+            <p class="speed">{format!("{} tokens/s over the batch", figure(speed))}</p>
         })}
-        <ol class="writing" aria-label="Being written">
+        <ol class="writing" aria-label="Being generated">
             <For each=move || writing.get().unwrap_or_default() key=|index| *index let(index)>
-                <li data-writing=index><span class="row">{format!("row {}", index + 1)}</span> <span class="text">{move || text(index)}</span></li>
+                <li data-writing=index>
+                    <span class="row">{format!("#{}", index + 1)}</span>
+                    <span class="text">{move || text(index)}</span>
+                </li>
             </For>
         </ol>
         {move || match output.get().flatten() {
-            Some(CellOutput::Generate(output)) => view! {
-                {facts(vec![
-                    fact("Pairs", whole(output.pairs)),
-                    noted("Tokens", whole(output.tokens), "written"),
-                    fact("Time", seconds(output.seconds)),
-                    noted("Speed", figure(output.tokens_per_s), "tokens/s while decoding"),
-                ])}
-                {score_tables(&output.scores)}
-            }.into_any(),
+            Some(CellOutput::Generate(output)) => result(&output),
             _ => ().into_any(),
         }}
         {move || match (any_pair.get(), run.get()) {
             (Some(true), Some(run)) => view! { <PairsTable cell run/> }.into_any(),
             _ => ().into_any(),
         }}
+    }
+    .into_any()
+}
+
+fn result(output: &GenerateOutput) -> AnyView {
+    let mut list = vec![
+        fact("Pairs", whole(output.pairs)),
+        noted("Tokens", whole(output.tokens), "generated"),
+        fact("Time", seconds(output.seconds)),
+    ];
+    if output.tokens_per_s > 0.0 {
+        list.push(noted("Speed", format!("{} tokens/s", figure(output.tokens_per_s)), "while decoding"));
+    }
+    view! {
+        {facts(list)}
+        {corpus_summary(&output.corpus, output.pairs)}
+        {score_tables(&output.scores)}
+    }
+    .into_any()
+}
+
+/// Which corpus it was, and the rows of it that have no pair; for the report too.
+pub fn corpus_summary(corpus: &CorpusSummary, pairs: u64) -> AnyView {
+    if corpus.is_unknown() {
+        return ().into_any();
+    }
+    let rows = format!("{} read from {}.", counted(corpus.rows, "row"), corpus.source.name);
+    view! {
+        <p>{rows}</p>
+        {dropped_rows("Dropped rows by reason (first match)", &corpus.dropped, pairs)}
+        {malformed_rows(corpus.malformed_count, corpus.malformed.clone())}
     }
     .into_any()
 }
@@ -110,7 +146,7 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
         Some(found) => {
             let from = query.get().offset;
             let caption = match found.pairs.len() as u32 {
-                0 => "No pair fits.".to_owned(),
+                0 => "No matching pairs.".to_owned(),
                 shown => format!("{} to {} of {}", from + 1, from + shown, counted(found.total, "pair")),
             };
             pair_table(&found.pairs, caption).into_any()
@@ -125,20 +161,35 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
         let total = page.with(|page| page.as_ref().map_or(0, |page| page.total));
         query.with(|query| u64::from(query.offset + PAGE) >= total)
     };
-    let single = move || is_last() && query.with(|query| query.offset == 0);
+    let is_first = move || query.with(|query| query.offset == 0);
+    let single = move || is_last() && is_first();
     let turn = move |by: i64| {
         query.update(|query| {
             query.offset = (i64::from(query.offset) + by * i64::from(PAGE)).max(0) as u32;
         })
     };
-    let search = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
-        let text = typed.get_untracked();
-        query.update(|query| (query.text, query.offset) = (text, 0));
+    let search = move || {
+        let text = typed.try_get_untracked().unwrap_or_default();
+        if query.try_with_untracked(|query| query.text != text) == Some(true) {
+            query.update(|query| (query.text, query.offset) = (text, 0));
+        }
     };
-    let tags = [("", "all"), ("none", "without a tag")]
+    // Searched when nothing was typed for a moment.
+    let type_in = move |text: String| {
+        typed.set(text.clone());
+        set_timeout(
+            move || {
+                if typed.try_with_untracked(|typed| *typed == text) == Some(true) {
+                    search();
+                }
+            },
+            SEARCH_AFTER,
+        );
+    };
+    let tags = [("", "All"), ("none", "No failure tag")]
         .into_iter()
-        .chain(Tag::ALL.iter().map(|tag| (tag.as_str(), tag.label())))
+        .map(|(value, text)| (value, text.to_owned()))
+        .chain(Tag::ALL.iter().map(|tag| (tag.as_str(), tag.label().to_owned())))
         .map(|(value, text)| view! { <option value=value>{text}</option> })
         .collect_view();
     let sorts = SORTS.into_iter().map(|(value, _, text)| view! { <option value=value>{text}</option> }).collect_view();
@@ -151,20 +202,24 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
     view! {
         <section class="pairs-block" aria-label="Pairs">
             <h3>"Pairs"</h3>
-            <form class="filters" on:submit=search>
-                <label>"Tag " <select on:change=move |event| {
+            <form class="filters" on:submit=move |event| { event.prevent_default(); search(); }>
+                <label>"Failure tag " <select on:change=move |event| {
                     let tag = event_target_value(&event);
                     query.update(|query| (query.tag, query.offset) = (tag, 0));
                 }>{tags}</select></label>
-                <label>"Order " <select on:change=sort>{sorts}</select></label>
-                <label>"Text " <input type="search" maxlength="200" on:input=move |event| typed.set(event_target_value(&event))/></label>
-                <button type="submit">"Search"</button>
+                <label>"Sort by " <select on:change=sort>{sorts}</select></label>
+                <label>
+                    "Search "
+                    <input type="search" maxlength="200" on:input=move |event| type_in(event_target_value(&event))/>
+                </label>
             </form>
             {error_slot(error)}
             {table}
             <div class="pager" hidden=single>
-                <button type="button" prop:disabled=move || query.with(|query| query.offset == 0) on:click=move |_| turn(-1)>"Before"</button>
-                <button type="button" prop:disabled=is_last on:click=move |_| turn(1)>"Next"</button>
+                <button type="button" aria-disabled=move || is_first().then_some("true")
+                    on:click=move |_| if !untrack(is_first) { turn(-1) }>"Previous"</button>
+                <button type="button" aria-disabled=move || is_last().then_some("true")
+                    on:click=move |_| if !untrack(is_last) { turn(1) }>"Next"</button>
             </div>
         </section>
     }

@@ -12,7 +12,9 @@ mod report;
 mod stop;
 mod train;
 
-pub use data::summary as data_summary;
+pub use data::{dropped_rows, summary as data_summary};
 pub use frame::CellView;
+pub use generate::corpus_summary;
+pub use model::name as model_name;
 pub use report::Sharing;
 pub use train::{integrity_sentence, result as train_result};

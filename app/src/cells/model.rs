@@ -2,10 +2,12 @@
 
 use leptos::prelude::*;
 
+use super::files::named;
 use super::form::Field;
+use crate::book::{Book, CellState};
 use crate::components::facts::{fact, facts, hash, noted};
 use crate::components::format::{bytes, whole};
-use spec::{ModelChoice, ModelConfig, ModelOutput};
+use spec::{CellOutput, ModelChoice, ModelConfig, ModelOutput};
 
 /// A choice among the models that the server knows.
 pub fn model_field(field: Field) -> AnyView {
@@ -38,28 +40,45 @@ pub fn model_field(field: Field) -> AnyView {
     .into_any()
 }
 
-pub fn brief(config: &ModelConfig) -> String {
-    config.model.clone()
+pub fn brief(book: Book, config: &ModelConfig) -> String {
+    named(book, "model", config.model.clone())
 }
 
-pub fn output(output: ModelOutput) -> AnyView {
-    let heads = format!("{} for queries, {} for keys and values", output.heads, output.kv_heads);
+/// A model's name; its id in runs of versions that kept no name.
+pub fn name(output: &ModelOutput) -> String {
+    if output.name.is_empty() { output.id.clone() } else { output.name.clone() }
+}
+
+pub fn live(cell: CellState) -> AnyView {
+    let shown = cell.part(|run| run.output.clone());
+    (move || match shown.get().flatten() {
+        Some(CellOutput::Model(shown)) => output(shown),
+        _ => ().into_any(),
+    })
+    .into_any()
+}
+
+fn output(output: ModelOutput) -> AnyView {
+    let grouped = if output.kv_heads < output.heads { "grouped-query attention" } else { "" };
     view! {
         {facts(vec![
-            fact("Model", output.id),
+            fact("Model", name(&output)),
             fact("Architecture", output.architecture),
             fact("Parameters", whole(output.parameters)),
             fact("Layers", whole(u64::from(output.layers))),
             fact("Hidden size", whole(u64::from(output.hidden_size))),
-            fact("Feed-forward size", whole(u64::from(output.ffn_size))),
-            fact("Heads", heads),
-            fact("Vocabulary", whole(u64::from(output.vocabulary))),
-            noted("Context", whole(u64::from(output.context)), "tokens"),
-            fact("Output head", if output.tied_head { "tied to the embedding" } else { "of its own" }),
-            noted("Stored as", output.stored_as, "computed in 32 bits"),
+            fact("Intermediate size", whole(u64::from(output.ffn_size))),
+            fact("Attention heads", whole(u64::from(output.heads))),
+            noted("KV heads", whole(u64::from(output.kv_heads)), grouped),
+            fact("Vocabulary size", whole(u64::from(output.vocabulary))),
+            noted("Context length", whole(u64::from(output.context)), "tokens"),
+            fact("LM head", if output.tied_head { "tied to the embeddings" } else { "untied" }),
+            noted("Stored as", output.stored_as, "computed in float32"),
             fact("Size", bytes(output.size_bytes)),
         ])}
-        <p class="note">"sha256 of the weights " {hash(output.sha256)} ", of the tokenizer " {hash(output.tokenizer_sha256)}</p>
+        <p class="note">
+            "sha256 of the weights " {hash(output.sha256)} ", of the tokenizer " {hash(output.tokenizer_sha256)}
+        </p>
     }
     .into_any()
 }

@@ -4,6 +4,7 @@ use leptos::prelude::*;
 
 use crate::book::{Book, CellState};
 use crate::components::format::{clock, whole};
+use crate::components::state::{kind_title, state_text};
 use spec::RunState;
 
 /// Running time, each second; nothing on the server, which has no clock to agree on.
@@ -25,11 +26,23 @@ pub fn progress(cell: CellState) -> AnyView {
     let state = cell.part(|run| run.state);
     let part = cell.part(|run| if run.state.is_over() { None } else { run.progress });
     let said = move || match (state.get(), phase.get()) {
-        (Some(RunState::Queued), _) => "Waits for the runs before it.".to_owned(),
+        (Some(RunState::Queued), _) => "Queued: other runs come first.".to_owned(),
         (Some(RunState::Running | RunState::Stopping), Some(phase)) => phase,
         _ => String::new(),
     };
+    // Heard, not seen: the badge shows it.
+    let ended = RwSignal::new(String::new());
+    Effect::new(move |before: Option<Option<RunState>>| {
+        let now = state.get();
+        if let (Some(before), Some(over)) = (before, now.filter(|now| now.is_over()))
+            && before != now
+        {
+            ended.set(format!("{}: {}", kind_title(cell.kind), state_text(Some(over))));
+        }
+        now
+    });
     view! {
+        <p class="hidden" role="status">{move || ended.get()}</p>
         // Read out when the phase changes, not at every step.
         <p class="phase" class:silent=move || said().is_empty() role="status">{said}</p>
         {move || part.get().flatten().filter(|(_, total)| *total > 0).map(|(done, total)| view! {

@@ -23,10 +23,14 @@ pub fn StopDialog(book: Book, cell: CellState, open: RwSignal<bool>) -> impl Int
             {move || open.get().then(|| view! { <p>{text}</p> })}
             <div class="actions">
                 {resumable.then(|| view! {
-                    <button type="button" class="primary" on:click=move |_| stop(StopMode::Save)>"Stop and save"</button>
+                    <button type="button" class="primary" on:click=move |_| stop(StopMode::Save)>
+                        "Stop and save"
+                    </button>
                 })}
-                <button type="button" class="danger" on:click=move |_| stop(StopMode::Discard)>"Stop without saving"</button>
-                <button type="button" on:click=move |_| open.set(false)>"Continue"</button>
+                <button type="button" class="danger" on:click=move |_| stop(StopMode::Discard)>
+                    "Stop without saving"
+                </button>
+                <button type="button" on:click=move |_| open.set(false)>"Keep running"</button>
             </div>
         </Dialog>
     }
@@ -35,20 +39,21 @@ pub fn StopDialog(book: Book, cell: CellState, open: RwSignal<bool>) -> impl Int
 
 fn consequences(kind: CellKind, run: &RunView) -> String {
     match kind {
-        _ if run.state == RunState::Queued => "It has not started: it only leaves the queue.".to_owned(),
+        _ if run.state == RunState::Queued => "It has not started yet; it is removed from the queue.".to_owned(),
         CellKind::Train => {
             let step = run.last_step.map_or(0, |step| step.step);
             let kept = run.checkpoints.last().map_or_else(
-                || "nothing is saved yet, so all is lost".to_owned(),
+                || "nothing is saved yet, and all steps are lost".to_owned(),
                 |mark| format!("it can be resumed from the checkpoint at step {}", mark.step),
             );
-            format!("Saved, it can be resumed exactly at step {step}. Without saving, {kept}.")
+            format!("With saving, it can be resumed exactly at step {step}. Without saving, {kept}.")
         }
         CellKind::Generate => format!(
-            "The finished pairs are kept either way ({} so far), and the run can be resumed with the rest; instructions in the making are written anew.",
+            "The finished pairs ({} so far) are kept either way, and the run can be resumed. Unfinished instructions \
+             are generated again.",
             counted(run.progress.map_or(run.pairs.len() as u64, |(done, _)| done), "pair")
         ),
-        _ => "Nothing of this run is kept; it is quick to run again.".to_owned(),
+        _ => "Nothing of this run is kept.".to_owned(),
     }
 }
 
@@ -60,7 +65,7 @@ mod tests {
     #[test]
     fn stopping_says_what_can_be_resumed() {
         let mut run = RunView::new(1, 1, CellConfig::Train(TrainConfig::default()), 0);
-        assert!(consequences(CellKind::Train, &run).contains("leaves the queue"));
+        assert!(consequences(CellKind::Train, &run).contains("removed from the queue"));
         run.state = RunState::Running;
         assert!(consequences(CellKind::Train, &run).contains("nothing is saved yet"));
         run.checkpoints.push(CheckpointMark { step: 10, name: "step-00000010".to_owned() });

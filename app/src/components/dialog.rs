@@ -25,6 +25,38 @@ pub fn Dialog(open: RwSignal<bool>, #[prop(into)] title: String, children: Child
     .into_any()
 }
 
+/// Asks for an experiment's new name.
+#[component]
+pub fn Rename(open: RwSignal<bool>, #[prop(into)] name: Signal<String>, on_rename: Callback<String>) -> impl IntoView {
+    let draft = RwSignal::new(String::new());
+    Effect::new(move || {
+        if open.get() {
+            draft.set(name.get_untracked());
+        }
+    });
+    let rename = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        open.set(false);
+        on_rename.run(draft.get_untracked());
+    };
+    view! {
+        <Dialog open title="Rename the experiment">
+            <form on:submit=rename>
+                <label>
+                    "Name"
+                    <input type="text" required maxlength="200" autocomplete="off" prop:value=move || draft.get()
+                        on:input=move |event| draft.set(event_target_value(&event))/>
+                </label>
+                <div class="actions">
+                    <button type="submit" class="primary">"Rename"</button>
+                    <button type="button" on:click=move |_| open.set(false)>"Cancel"</button>
+                </div>
+            </form>
+        </Dialog>
+    }
+    .into_any()
+}
+
 /// Asks once more before something is lost.
 #[component]
 pub fn Confirm(
@@ -34,11 +66,15 @@ pub fn Confirm(
     #[prop(into)] action: String,
     on_confirm: Callback<()>,
 ) -> impl IntoView {
+    let confirm = move |_| {
+        open.set(false);
+        on_confirm.run(());
+    };
     view! {
         <Dialog open title>
             <p>{move || text.get()}</p>
             <div class="actions">
-                <button type="button" class="danger" on:click=move |_| { open.set(false); on_confirm.run(()); }>{action}</button>
+                <button type="button" class="danger" on:click=confirm>{action}</button>
                 <button type="button" on:click=move |_| open.set(false)>"Cancel"</button>
             </div>
         </Dialog>

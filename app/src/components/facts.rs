@@ -1,11 +1,11 @@
-//! Named figures: definition lists and bar tables.
+//! Named metrics: definition lists and bar tables.
 
 use leptos::prelude::*;
 
 use super::format;
 use spec::Count;
 
-/// One figure with its name and, where it needs one, an explanation.
+/// One metric with its name and, if it needs one, an explanation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
     pub name: &'static str,
@@ -39,19 +39,22 @@ pub fn facts(list: Vec<Fact>) -> AnyView {
     view! { <dl class="facts">{rows}</dl> }.into_any()
 }
 
-/// Counts with bars, as a table.
-pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>) -> AnyView {
-    let most = list.iter().map(|count| count.count).max().unwrap_or(0).max(1);
+/// Counts with their shares of `total` as bars, as a table.
+pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>, total: u64) -> AnyView {
     let rows = list
         .into_iter()
         .map(|count| {
-            let width = format!("{:.1}%", 100.0 * count.count as f64 / most as f64);
+            let share = (count.count as f64 / total.max(1) as f64).min(1.0);
+            let width = format!("{:.1}%", 100.0 * share);
             view! {
                 <tr>
                     <th scope="row">{format::words(&count.name)}</th>
                     <td class="number">{format::whole(count.count)}</td>
+                    <td class="number">{format::percent(share)}</td>
                     <td class="bar">
-                        <svg width="100%" height="10" aria-hidden="true"><rect width=width height="10" rx="1"></rect></svg>
+                        <svg width="100%" height="10" aria-hidden="true">
+                            <rect width=width height="10" rx="1"></rect>
+                        </svg>
                     </td>
                 </tr>
             }
@@ -59,8 +62,15 @@ pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>) -> An
         .collect_view();
     view! {
         <table class="counts">
-            <caption>{caption}</caption>
-            <thead><tr><th scope="col">{what}</th><th scope="col" class="number">"Count"</th><td></td></tr></thead>
+            <caption>{format!("{caption}; shares of {}", format::whole(total))}</caption>
+            <thead>
+                <tr>
+                    <th scope="col">{what}</th>
+                    <th scope="col" class="number">"Count"</th>
+                    <th scope="col" class="number">"Share"</th>
+                    <td></td>
+                </tr>
+            </thead>
             <tbody>{rows}</tbody>
         </table>
     }
@@ -71,4 +81,15 @@ pub fn counts(caption: &'static str, what: &'static str, list: Vec<Count>) -> An
 pub fn hash(value: String) -> AnyView {
     let short = value.chars().take(12).collect::<String>();
     view! { <code class="hash" title=value>{short}</code> }.into_any()
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_shows_the_share_of_all_not_of_the_commonest() {
+        let html = counts("Failure tags", "Tag", vec![Count { name: "echo".to_owned(), count: 1 }], 30).to_html();
+        assert!(html.contains("width=\"3.3%\"") && html.contains("shares of 30") && html.contains("3.3 %"), "{html}");
+    }
 }

@@ -12,24 +12,24 @@ use spec::SystemInfo;
 pub fn Top(#[prop(optional)] children: Option<Children>) -> impl IntoView {
     view! {
         <header class="top">
-            <a class="skip" href="#main">"Skip to the content"</a>
+            // Left to the browser, which moves the focus to the main part; the router would only change the address.
+            <a class="skip" href="#main" rel="external">"Skip to the content"</a>
             <a class="home" href="/"><span class="mark" aria-hidden="true">"↩"</span> "Backtranslate"</a>
-            <nav aria-label="Page">{children.map(|children| children())} <ThemeSwitch/></nav>
+            <div class="tools">{children.map(|children| children())} <ThemeSwitch/></div>
         </header>
     }
     .into_any()
 }
 
-/// The machine, in one line.
+/// The machine, in one line: only what stays true while the page is open.
 pub fn machine(system: SystemInfo) -> AnyView {
-    let SystemInfo { version, device, device_description, memory_bytes, queued, queue_limit } = system;
+    let SystemInfo { version, device, device_description, memory_bytes, .. } = system;
     view! {
         <footer class="machine">
             <p>
-                "Backtranslate " {version} " on " <strong>{device}</strong>
+                "Backtranslate " {version} " · device " <strong>{device}</strong>
                 {(!device_description.is_empty()).then(|| format!(" ({device_description})"))}
-                ", " {bytes(memory_bytes)} " of memory; "
-                {format!("{queued} of {queue_limit} places in the queue taken.")}
+                " · " {bytes(memory_bytes)} " memory"
             </p>
         </footer>
     }
@@ -39,10 +39,11 @@ pub fn machine(system: SystemInfo) -> AnyView {
 /// A page that could not be shown; the response gets the fitting status.
 pub fn failed(error: spec::AppError, home: bool) -> AnyView {
     set_status(error.code);
+    let title = if error.code == spec::ErrorCode::NotFound { "Page not found" } else { "Page not available" };
     view! {
-        <Title text="Not shown"/>
-        <main id="main" class="failed">
-            <h1>{if error.code == spec::ErrorCode::NotFound { "Nothing is here" } else { "This page could not be shown" }}</h1>
+        <Title text=title/>
+        <main id="main" class="failed" tabindex="-1">
+            <h1>{title}</h1>
             {super::error::error_box(error)}
             {home.then(|| view! { <p><a href="/">"All experiments"</a></p> })}
         </main>

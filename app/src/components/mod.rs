@@ -1,9 +1,11 @@
 //! Parts of pages that know wire types but no notebook.
 
 pub mod chart;
+pub mod clipboard;
 pub mod dialog;
 pub mod error;
 pub mod facts;
+pub mod focus;
 pub mod format;
 pub mod frame;
 pub mod icon;

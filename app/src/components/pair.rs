@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use leptos::prelude::*;
 
-use super::format::{excerpt, figure, percent};
+use super::format::{counted, excerpt, figure, percent, whole};
 use super::scores::tag_meaning;
 use spec::{GeneratedPair, PairScores};
 
@@ -26,7 +26,7 @@ fn pair_row(pair: &GeneratedPair) -> AnyView {
     let rouge = pair.scores.rouge_l.map(figure).unwrap_or_else(|| "–".to_owned());
     view! {
         <tr data-pair=index>
-            <td class="number">{index + 1}</td>
+            <td class="number">{whole(row_of(pair))}</td>
             <td>
                 <details class="pair">
                     <summary>{line} " " {tags}</summary>
@@ -37,6 +37,11 @@ fn pair_row(pair: &GeneratedPair) -> AnyView {
         </tr>
     }
     .into_any()
+}
+
+/// Row of the corpus file, 1-based. Older versions kept only the position among the rows that were used.
+fn row_of(pair: &GeneratedPair) -> u64 {
+    pair.row.unwrap_or(u64::from(pair.index) + 1)
 }
 
 pub fn pair_table(pairs: &[GeneratedPair], caption: String) -> AnyView {
@@ -67,30 +72,44 @@ fn pair_body(pair: &GeneratedPair) -> AnyView {
         .map(|tag| view! { <li><strong>{tag.label()}</strong> ": the instruction " {tag_meaning(*tag)} "."</li> })
         .collect_view();
     let reference = pair.reference.clone().map(|reference| {
-        view! { <div><dt>"Instruction, by a person"</dt><dd class="text">{reference}</dd></div> }
+        view! { <div><dt>"Instruction, human reference"</dt><dd class="text">{reference}</dd></div> }
     });
     let cut = (pair.response_tokens_cut > 0).then(|| {
-        format!(" The prompt was too long: {} tokens of the response were left out.", pair.response_tokens_cut)
+        format!(
+            " The prompt was too long: {} of the response left out.",
+            counted(u64::from(pair.response_tokens_cut), "token")
+        )
     });
-    let end = if pair.ended { "ended by itself" } else { "cut off by the limit" };
+    let end = if pair.ended { "ended by EOS" } else { "cut off at max new tokens" };
+    let tokens = format!("{}, {end}. ", counted(u64::from(pair.tokens), "token"));
+    let source = source(pair);
     view! {
         <dl class="texts">
             <div><dt>"Instruction, generated"</dt><dd class="text">{marked(&pair.generated, of_generated)}</dd></div>
             {reference}
             <div><dt>"Response"</dt><dd class="text">{marked(&pair.response, of_response)}</dd></div>
         </dl>
-        <p class="note">{format!("{} tokens, {end}. ", pair.tokens)}{score_line(&pair.scores)}{cut}</p>
+        <p class="note">{tokens}{score_line(&pair.scores)}{cut}</p>
+        {source}
         <ul class="meanings">{meanings}</ul>
     }
     .into_any()
 }
 
+/// Where the response comes from.
+fn source(pair: &GeneratedPair) -> AnyView {
+    let id = pair.source_id.clone().map(|id| view! { ", id " <code>{id}</code> });
+    let url = pair.url.clone().map(|url| view! { ", " <code>{url}</code> });
+    let row = pair.row.map(|row| view! { <p class="note">"Source: row " {whole(row)} {id} {url} "."</p> });
+    row.into_any()
+}
+
 fn score_line(scores: &PairScores) -> String {
     let rouge = scores.rouge_l.map(|rouge| format!("ROUGE-L {}, ", figure(rouge))).unwrap_or_default();
     format!(
-        "{rouge}{} words, longest copied run {} words, coverage {}, density {}.",
-        scores.words,
-        scores.copied_run,
+        "{rouge}{}, longest copied run {}, extractive coverage {}, density {}.",
+        counted(u64::from(scores.words), "word"),
+        counted(u64::from(scores.copied_run), "word"),
         percent(scores.coverage),
         figure(scores.density)
     )
@@ -139,7 +158,7 @@ fn split(text: &str) -> Vec<(Range<usize>, String)> {
     out
 }
 
-/// Runs of words that stand in both texts, as byte ranges of each; greedy from the left, longest first.
+/// Runs of words that are in both texts, as byte ranges of each; greedy from the left, longest first.
 fn copied(generated: &str, response: &str) -> Vec<(Range<usize>, Range<usize>)> {
     let (ours, theirs) = (split(generated), split(response));
     let mut out = Vec::new();
@@ -201,11 +220,15 @@ mod tests {
             tokens: 5,
             ended: true,
             response_tokens_cut: 0,
+            row: Some(41),
+            source_id: Some("<b>".to_owned()),
+            url: Some("javascript:<b>".to_owned()),
             scores: PairScores { tags: vec![spec::Tag::Echo], ..PairScores::default() },
             ..GeneratedPair::default()
         };
         let html = pair_table(&[pair], "Pairs".to_owned()).to_html();
         assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");
         assert!(html.contains("data-pair=\"0\"") && html.contains("<mark"), "{html}");
+        assert!(html.contains("Source: row ") && html.contains("41") && !html.contains("href"), "{html}");
     }
 }

@@ -1,4 +1,4 @@
-//! The figures of generated instructions, always beside those of people's own and beside the floor.
+//! The metrics of generated instructions, beside those of the human references and the shuffled baseline.
 
 use leptos::prelude::*;
 
@@ -9,12 +9,12 @@ use spec::{Count, ScoreSummary, Tag, TextFigures};
 /// What each failure tag says, in one sentence.
 pub fn tag_meaning(tag: Tag) -> &'static str {
     match tag {
-        Tag::TemplateLeak => "contains words of the template, such as its headings",
-        Tag::Echo => "repeats the response or the prompt in place of asking for it",
-        Tag::Copied => "has a run of at least 8 words copied from the response",
+        Tag::TemplateLeak => "contains text of the template, such as its headings",
+        Tag::Echo => "repeats the response or the prompt instead of asking for it",
+        Tag::Copied => "has 8 or more words in a row copied from the response",
         Tag::NotAnInstruction => "reads neither as a question nor as a request",
         Tag::Empty => "contains no word",
-        Tag::NoEnd => "was cut off at the max new tokens",
+        Tag::NoEnd => "was cut off at max new tokens",
         Tag::Loop => "repeats itself",
     }
 }
@@ -26,30 +26,30 @@ struct Row {
 }
 
 const ROWS: [Row; 6] = [
-    Row { name: "Words, median", how: "half of the instructions have fewer words", show: |of| figure(of.median_words) },
+    Row { name: "Median words", how: "per instruction", show: |of| figure(of.median_words) },
     Row {
-        name: "Copied",
-        how: "share with 8 or more words in a row taken from the response",
+        name: "Copied ≥ 8-gram",
+        how: "share with 8 or more words in a row copied from the response",
         show: |of| percent(of.copied),
     },
     Row {
-        name: "Coverage",
-        how: "share of an instruction's words that stand in fragments of its response, mean",
+        name: "Extractive coverage",
+        how: "share of an instruction's words in fragments copied from its response, mean (Grusky et al., 2018)",
         show: |of| percent(of.coverage),
     },
     Row {
-        name: "Density",
-        how: "squared length of those fragments over the instruction's words, mean, in words",
+        name: "Extractive density",
+        how: "squared length of those fragments over the instruction's words, mean (Grusky et al., 2018)",
         show: |of| figure(of.density),
     },
     Row {
-        name: "Distinct words",
+        name: "Distinct-1",
         how: "different words over all words of all instructions together",
         show: |of| percent(of.distinct_1),
     },
     Row {
-        name: "Distinct word pairs",
-        how: "different neighbouring words over all of them",
+        name: "Distinct-2",
+        how: "different word pairs over all word pairs of all instructions together",
         show: |of| percent(of.distinct_2),
     },
 ];
@@ -60,44 +60,47 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
     let rows = ROWS
         .iter()
         .map(|row| {
-            let of_people = reference.as_ref().map(row.show);
+            let human = reference.as_ref().map(row.show);
             view! {
                 <tr>
                     <th scope="row">{row.name} <span class="note">{row.how}</span></th>
                     <td class="number">{(row.show)(&scores.generated)}</td>
-                    {of_people.map(|value| view! { <td class="number">{value}</td> })}
+                    {human.map(|value| view! { <td class="number">{value}</td> })}
                     {has_reference.then(|| view! { <td class="number none">"–"</td> })}
                 </tr>
             }
         })
         .collect_view();
     let similarity = scores.rouge_l.map(|rouge| {
-        let floor = scores.rouge_l_shuffled.map_or_else(|| "–".to_owned(), figure);
+        let baseline = scores.rouge_l_shuffled.map_or_else(|| "–".to_owned(), figure);
         view! {
             <tr>
                 <th scope="row">
                     "ROUGE-L"
-                    <span class="note">"F1 of the longest common word sequence with the person's instruction, 0 to 1, mean"</span>
+                    <span class="note">"F1 against the human reference, 0 to 1, mean"</span>
                 </th>
                 <td class="number">{figure(rouge)}</td>
                 <td class="number">"1"</td>
-                <td class="number">{floor}</td>
+                <td class="number">{baseline}</td>
             </tr>
         }
     });
     let sentence = sentence(scores);
+    let caption =
+        format!("{} scored, {} with a human reference", counted(scores.pairs, "pair"), whole(scores.with_reference));
     view! {
         <div class="scores">
             <p>{sentence}</p>
-            <div class="scroll" tabindex="0" role="region" aria-label="Figures of the generated instructions">
+            {(scores.pairs > 0).then(|| view! { <p class="note">{CAVEAT}</p> })}
+            <div class="scroll" tabindex="0" role="region" aria-label="Metrics of the generated instructions">
                 <table>
-                    <caption>{format!("{} scored, {} with a person's own instruction", counted(scores.pairs, "pair"), whole(scores.with_reference))}</caption>
+                    <caption>{caption}</caption>
                     <thead>
                         <tr>
-                            <th scope="col">"Figure"</th>
+                            <th scope="col">"Metric"</th>
                             <th scope="col" class="number">"Generated"</th>
-                            {has_reference.then(|| view! { <th scope="col" class="number">"People's"</th> })}
-                            {has_reference.then(|| view! { <th scope="col" class="number">"Floor"</th> })}
+                            {has_reference.then(|| view! { <th scope="col" class="number">"Human reference"</th> })}
+                            {has_reference.then(|| view! { <th scope="col" class="number">"Shuffled baseline"</th> })}
                         </tr>
                     </thead>
                     <tbody>{similarity}{rows}</tbody>
@@ -105,7 +108,8 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
             </div>
             {has_reference.then(|| view! {
                 <p class="note">
-                    "The floor compares each generated instruction with another response's instruction: what is not clearly above it means nothing."
+                    "The shuffled baseline compares each generated instruction with the reference of another response: "
+                    "a value that is not clearly above it means nothing."
                 </p>
             })}
             {tags(scores)}
@@ -119,20 +123,25 @@ fn sentence(scores: &ScoreSummary) -> String {
     if scores.pairs == 0 {
         return "Nothing was generated.".to_owned();
     }
-    let clean = format!("{} of {} carry no failure tag", whole(scores.without_tags), counted(scores.pairs, "pair"));
+    let have = if scores.pairs == 1 { "has" } else { "have" };
+    let clean = format!("{} of {} {have} no failure tag", whole(scores.without_tags), counted(scores.pairs, "pair"));
     match (scores.rouge_l, scores.rouge_l_shuffled) {
-        (Some(rouge), Some(floor)) => {
-            format!("{clean}; ROUGE-L is {} over a floor of {}.", figure(rouge), figure(floor))
+        (Some(rouge), Some(baseline)) => {
+            format!("{clean}; ROUGE-L {} (shuffled baseline {}).", figure(rouge), figure(baseline))
         }
-        (Some(rouge), None) => format!("{clean}; ROUGE-L is {}.", figure(rouge)),
-        _ => format!("{clean}. The corpus holds no instructions of people to compare with."),
+        (Some(rouge), None) => format!("{clean}; ROUGE-L {}.", figure(rouge)),
+        _ => format!("{clean}. The corpus has no human references to compare with."),
     }
 }
+
+/// What the numbers cannot tell.
+const CAVEAT: &str = "Failure tags and ROUGE-L find formal faults, not wrong content: an instruction without a tag may \
+                      still not fit its response. Read some pairs before you use them.";
 
 fn tags(scores: &ScoreSummary) -> AnyView {
     let found = scores.tags.iter().filter(|tag| tag.count > 0).copied().collect::<Vec<_>>();
     if found.is_empty() {
-        return view! { <p>"No failure tag was given."</p> }.into_any();
+        return ().into_any();
     }
     let meanings = found
         .iter()
@@ -140,8 +149,9 @@ fn tags(scores: &ScoreSummary) -> AnyView {
             view! { <div><dt>{tag.tag.label()}</dt><dd>{tag_meaning(tag.tag)}</dd></div> }
         })
         .collect_view();
+    let named = found.iter().map(|tag| Count { name: tag.tag.label().to_owned(), count: tag.count }).collect();
     view! {
-        {counts("Failure tags", "Tag", found.into_iter().map(|tag| Count { name: tag.tag.label().to_owned(), count: tag.count }).collect())}
+        {counts("Failure tags", "Failure tag", named, scores.pairs)}
         <details><summary>"What the tags mean"</summary><dl class="meanings">{meanings}</dl></details>
     }
     .into_any()
@@ -153,7 +163,7 @@ mod tests {
     use spec::TagCount;
 
     #[test]
-    fn the_floor_stands_beside_the_figure_and_unused_tags_do_not_show() {
+    fn the_baseline_is_beside_the_metric_and_unused_tags_do_not_show() {
         let scores = ScoreSummary {
             pairs: 30,
             with_reference: 30,
@@ -164,7 +174,7 @@ mod tests {
             without_tags: 27,
             ..ScoreSummary::default()
         };
-        assert_eq!(sentence(&scores), "27 of 30 pairs carry no failure tag; ROUGE-L is 0.250 over a floor of 0.110.");
+        assert_eq!(sentence(&scores), "27 of 30 pairs have no failure tag; ROUGE-L 0.250 (shuffled baseline 0.110).");
         let html = score_tables(&scores).to_html();
         assert!(html.contains("0.110") && html.contains("hit token limit") && !html.contains("repetition"), "{html}");
     }
@@ -172,6 +182,7 @@ mod tests {
     #[test]
     fn without_references_there_is_no_empty_column() {
         let html = score_tables(&ScoreSummary { pairs: 1, ..ScoreSummary::default() }).to_html();
-        assert!(!html.contains("Floor") && !html.contains("People"), "{html}");
+        assert!(!html.contains("Shuffled baseline<") && !html.contains("Human reference<"), "{html}");
+        assert!(html.contains("not wrong content"), "the caveat is there: {html}");
     }
 }

@@ -3,10 +3,16 @@
 use leptos::prelude::*;
 use spec::Setting;
 
-pub fn settings_table(caption: &'static str, values: Vec<(&'static Setting, String)>) -> AnyView {
+/// `named` puts names in place of ids; it gets a setting's key and its value.
+pub fn settings_table(
+    caption: &'static str,
+    values: Vec<(&'static Setting, String)>,
+    named: impl Fn(&str, String) -> String,
+) -> AnyView {
     let rows = values
         .into_iter()
         .map(|(setting, value)| {
+            let value = named(setting.key, value);
             view! { <tr><th scope="row">{setting.label} " " <code>{setting.key}</code></th><td class="value">{value}</td></tr> }
         })
         .collect_view();

@@ -1,4 +1,4 @@
-//! The state of a cell, told by an icon and a word.
+//! The state of a cell: an icon and its name.
 
 use leptos::prelude::*;
 
@@ -10,17 +10,16 @@ pub fn state_name(state: Option<RunState>) -> &'static str {
     state.map_or("fresh", RunState::as_str)
 }
 
-/// The word that a person reads.
 pub fn state_text(state: Option<RunState>) -> &'static str {
     match state {
         None => "not run yet",
         Some(RunState::Queued) => "queued",
         Some(RunState::Running) => "running",
-        Some(RunState::Stopping) => "stopping, saving what it has",
+        Some(RunState::Stopping) => "stopping and saving",
         Some(RunState::Done) => "done",
         Some(RunState::Failed) => "failed",
         Some(RunState::Stopped) => "stopped",
-        Some(RunState::Interrupted) => "cut off when the server ended",
+        Some(RunState::Interrupted) => "interrupted (server stopped)",
     }
 }
 
@@ -52,18 +51,20 @@ pub fn kind_title(kind: CellKind) -> &'static str {
 /// What a cell of this kind is for, in one sentence.
 pub fn kind_purpose(kind: CellKind) -> &'static str {
     match kind {
-        CellKind::Data => "Turns conversations into (instruction, response) pairs and says what was dropped.",
-        CellKind::Model => "Picks the base model; its weights are never changed.",
-        CellKind::Train => "Fits an adapter that predicts the instruction from the response.",
-        CellKind::Generate => "Writes an instruction for every response of a corpus.",
-        CellKind::Report => "Freezes pairs, figures and provenance into a page that can be shared.",
+        CellKind::Data => "Turns conversations into (instruction, response) pairs and counts what was dropped.",
+        CellKind::Model => "Selects the base model. Its weights are never changed.",
+        CellKind::Train => "Trains a LoRA adapter that predicts the instruction from the response.",
+        CellKind::Generate => "Generates an instruction for every response of a corpus.",
+        CellKind::Report => "Snapshots pairs, metrics and provenance in a page that can be shared.",
         CellKind::Note => "Text of your own.",
     }
 }
 
 pub fn badge(state: Option<RunState>) -> AnyView {
     view! {
-        <span class="badge" data-state=state_name(state)>{icon(state_icon(state))} <span>{state_text(state)}</span></span>
+        <span class="badge" data-state=state_name(state)>
+            {icon(state_icon(state))} <span>{state_text(state)}</span>
+        </span>
     }
     .into_any()
 }

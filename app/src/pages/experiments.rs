@@ -10,8 +10,9 @@ use leptos_router::NavigateOptions;
 use leptos_router::hooks::use_navigate;
 
 use crate::api;
-use crate::components::dialog::{Confirm, Dialog};
+use crate::components::dialog::{Confirm, Dialog, Rename};
 use crate::components::error::error_slot;
+use crate::components::focus;
 use crate::components::format::{counted, moment};
 use crate::components::frame::{Top, failed, machine};
 use crate::components::icon::{Icon, icon};
@@ -47,21 +48,26 @@ fn List(page: ExperimentsPage) -> impl IntoView {
     let list = RwSignal::new(experiments);
     let error = RwSignal::new(None::<AppError>);
     let making = RwSignal::new(false);
+    Effect::new(focus::page_shown);
     follow(list);
     view! {
-        <main id="main" class="experiments">
+        <main id="main" class="experiments" tabindex="-1">
             <div class="title">
                 <h1>"Experiments"</h1>
                 <button type="button" class="primary" on:click=move |_| making.set(true)>"New experiment"</button>
             </div>
             {error_slot(error)}
             <ul class="list">
-                <For each=move || list.get() key=|entry| (entry.id, entry.updated_ms, entry.name.clone(), entry.cells.clone()) let(entry)>
+                <For
+                    each=move || list.get()
+                    key=|entry| (entry.id, entry.updated_ms, entry.name.clone(), entry.cells.clone())
+                    let(entry)
+                >
                     <Entry entry list error/>
                 </For>
             </ul>
             {move || list.with(Vec::is_empty).then(|| view! {
-                <p class="empty">"There is no experiment yet. The quick start trains on the shipped sample in a few minutes."</p>
+                <p class="empty">"No experiments yet. The quick start trains on the sample data in a few minutes."</p>
             })}
             <Make open=making/>
         </main>
@@ -105,7 +111,6 @@ fn Entry(
     let ExperimentSummary { id, name, created_ms, updated_ms, cells } = entry;
     let renaming = RwSignal::new(false);
     let deleting = RwSignal::new(false);
-    let draft = RwSignal::new(name.clone());
     let refresh = move || {
         spawn_local(async move {
             match api::call(OpenExperiments {}).await {
@@ -122,12 +127,10 @@ fn Entry(
         error.try_set(answer.err());
         refresh();
     };
-    let rename = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
-        renaming.set(false);
-        let name = draft.get_untracked();
-        spawn_local(async move { finish(api::call(RenameExperiment { experiment: id, name }).await) });
-    };
+    let known = Signal::stored(name.clone());
+    let rename = Callback::new(move |name| {
+        spawn_local(async move { finish(api::call(RenameExperiment { experiment: id, name }).await) })
+    });
     let delete = Callback::new(move |()| {
         spawn_local(async move { finish(api::call(DeleteExperiment { experiment: id }).await) })
     });
@@ -137,34 +140,31 @@ fn Entry(
             let words = format!("{}: {}", kind_title(*kind), state_text(*state));
             view! {
                 <li data-state=state_name(*state) title=words>
-                    {icon(state_icon(*state))} <span>{kind_title(*kind)}</span> <span class="hidden">{state_text(*state)}</span>
+                    {icon(state_icon(*state))} <span>{kind_title(*kind)}</span>
+                    <span class="hidden">{state_text(*state)}</span>
                 </li>
             }
         })
         .collect_view();
     let question = format!(
-        "“{name}” with its {}, all its runs, adapters and reports will be gone, and shared links with them.",
+        "“{name}” is deleted with its {}, runs, adapters and reports. Share links to its reports stop working.",
         counted(cells.len() as u64, "cell")
     );
     let (rename_label, delete_label) = (format!("Rename “{name}”"), format!("Delete “{name}”"));
     view! {
         <li class="entry" data-experiment=id>
             <h2><a href=format!("/experiments/{id}")>{name}</a></h2>
-            <p class="note">{format!("made {}, changed {}", moment(created_ms), moment(updated_ms))}</p>
+            <p class="note">{format!("created {}, updated {}", moment(created_ms), moment(updated_ms))}</p>
             <ul class="states" aria-label="Cells">{states}</ul>
             <div class="tools">
-                <button type="button" class="quiet" aria-label=rename_label on:click=move |_| renaming.set(true)>{icon(Icon::Edit)}</button>
-                <button type="button" class="quiet" aria-label=delete_label on:click=move |_| deleting.set(true)>{icon(Icon::Delete)}</button>
+                <button type="button" class="quiet" aria-label=rename_label on:click=move |_| renaming.set(true)>
+                    {icon(Icon::Edit)}
+                </button>
+                <button type="button" class="quiet" aria-label=delete_label on:click=move |_| deleting.set(true)>
+                    {icon(Icon::Delete)}
+                </button>
             </div>
-            <Dialog open=renaming title="Rename the experiment">
-                <form on:submit=rename>
-                    <label>"Name" <input type="text" required maxlength="200" prop:value=move || draft.get() on:input=move |event| draft.set(event_target_value(&event))/></label>
-                    <div class="actions">
-                        <button type="submit" class="primary">"Rename"</button>
-                        <button type="button" on:click=move |_| renaming.set(false)>"Cancel"</button>
-                    </div>
-                </form>
-            </Dialog>
+            <Rename open=renaming name=known on_rename=rename/>
             <Confirm open=deleting title="Delete this experiment?" text=question action="Delete" on_confirm=delete/>
         </li>
     }
@@ -175,12 +175,12 @@ const PRESETS: [(Preset, &str, &str); 3] = [
     (
         Preset::QuickStart,
         "Quick start",
-        "The shipped sample on the default model: a few minutes on a laptop, with a report at the end.",
+        "The sample data on the default model: a few minutes on a laptop, with a report at the end.",
     ),
     (
         Preset::SeedRecipe,
         "Seed recipe (2024)",
-        "The settings of the 2024 report, its faults included: loss on all tokens, cut on the right, no end marker.",
+        "The settings of the 2024 report, faults included: loss on the full sequence, truncation right, no EOS token.",
     ),
     (Preset::Empty, "Empty", "No cells; add your own."),
 ];
@@ -220,8 +220,8 @@ fn Make(open: RwSignal<bool>) -> impl IntoView {
             let value = *value;
             view! {
                 <label class="choice">
-                    <input type="radio" name="preset" prop:checked=move || preset.get() == value checked=value == Preset::QuickStart
-                        on:change=move |_| preset.set(value)/>
+                    <input type="radio" name="preset" prop:checked=move || preset.get() == value
+                        checked=value == Preset::QuickStart on:change=move |_| preset.set(value)/>
                     <span><strong>{*label}</strong> <span class="note">{*text}</span></span>
                 </label>
             }
@@ -232,13 +232,15 @@ fn Make(open: RwSignal<bool>) -> impl IntoView {
             <form on:submit=make>
                 <label>
                     "Name"
-                    <input type="text" maxlength="200" placeholder="as the start chosen below" autocomplete="off"
+                    <input type="text" maxlength="200" placeholder="Defaults to the template's name" autocomplete="off"
                         prop:value=move || name.get() on:input=move |event| name.set(event_target_value(&event))/>
                 </label>
-                <fieldset><legend>"Start with"</legend>{choices}</fieldset>
+                <fieldset><legend>"Template"</legend>{choices}</fieldset>
                 {error_slot(error)}
                 <div class="actions">
-                    <button type="submit" class="primary" prop:disabled=move || busy.get()>"Create"</button>
+                    <button type="submit" class="primary" aria-disabled=move || busy.get().then_some("true")>
+                        "Create"
+                    </button>
                     <button type="button" on:click=move |_| open.set(false)>"Cancel"</button>
                 </div>
             </form>

@@ -13,8 +13,9 @@ use super::number;
 use crate::api;
 use crate::book::{self, Book, Link};
 use crate::cells::CellView;
-use crate::components::dialog::Dialog;
+use crate::components::dialog::{Dialog, Rename};
 use crate::components::error::error_slot;
+use crate::components::focus;
 use crate::components::frame::{Top, failed, machine};
 use crate::components::icon::{Icon, icon};
 use crate::components::state::{kind_purpose, kind_title};
@@ -30,7 +31,8 @@ pub fn NotebookRoute() -> impl IntoView {
     let help = RwSignal::new(false);
     view! {
         <Top>
-            <button type="button" class="quiet" aria-label="Keys" title="Keys (?)" on:click=move |_| help.set(true)>{icon(Icon::Help)}</button>
+            <button type="button" class="quiet" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)"
+                on:click=move |_| help.set(true)>{icon(Icon::Help)}</button>
         </Top>
         <Suspense fallback=|| view! { <p class="loading">"Loading the notebook…"</p> }>
             {move || Suspend::new(async move {
@@ -55,12 +57,14 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
         opened.store(book::open_live(book), Ordering::Relaxed);
         book::listen_to_keys(book, help);
         tick(book);
+        focus::page_shown();
     });
+    keep_focus(book);
     on_cleanup(move || book::close_live(turn.load(Ordering::Relaxed)));
     let position = move |id: i64| book.cells.with(|cells| cells.iter().position(|cell| cell.id == id).unwrap_or(0));
     view! {
         <Title text=title(book)/>
-        <main id="main" class="notebook" data-experiment=book.id>
+        <main id="main" class="notebook" tabindex="-1" data-experiment=book.id>
             <Name book/>
             {error_slot(book.error)}
             <Connection book/>
@@ -68,13 +72,30 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
                 <CellView book cell position=Signal::derive(move || position(cell.id))/>
             </For>
             {move || book.cells.with(Vec::is_empty).then(|| view! {
-                <p class="empty">"This notebook has no cells yet. A whole experiment has data, model, train, generate and report, in this order."</p>
+                <p class="empty">
+                    "No cells yet. A complete experiment has Data, Model, Train, Generate and Report, in this order."
+                </p>
             })}
             <Add book/>
         </main>
         {machine(system)}
     }
     .into_any()
+}
+
+/// When the cell that had the focus is deleted, its neighbour gets it.
+fn keep_focus(book: Book) {
+    Effect::new(move |before: Option<Vec<i64>>| {
+        let cells = book.cells.with(|cells| cells.iter().map(|cell| cell.id).collect::<Vec<_>>());
+        let gone = book.active.get_untracked().filter(|active| !cells.contains(active));
+        if let (Some(before), Some(gone)) = (before, gone) {
+            let at = before.iter().position(|cell| *cell == gone).unwrap_or(0);
+            let neighbour = cells.get(at.min(cells.len().saturating_sub(1))).copied();
+            book.active.set(neighbour);
+            focus::restore(&neighbour.map_or_else(|| "#main".to_owned(), |cell| format!("[data-cell-id=\"{cell}\"]")));
+        }
+        cells
+    });
 }
 
 /// On the server a plain text, since the head is written when this page's signals may be disposed already.
@@ -105,33 +126,27 @@ fn tick(book: Book) {
 #[component]
 fn Name(book: Book) -> impl IntoView {
     let renaming = RwSignal::new(false);
-    let draft = RwSignal::new(String::new());
-    let rename = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
-        renaming.set(false);
-        book.rename(draft.get_untracked());
-    };
+    let rename = Callback::new(move |name| book.rename(name));
     let running = Memo::new(move |_| {
         book.cells.with(|cells| cells.iter().any(|cell| cell.state().is_some_and(|state| !state.is_over())))
     });
+    let run_all = move |_| {
+        if !running.get_untracked() {
+            book.run_all();
+        }
+    };
     view! {
         <div class="title">
             <h1>{move || book.name.get()}</h1>
-            <button type="button" class="quiet" aria-label="Rename the experiment"
-                on:click=move |_| { draft.set(book.name.get_untracked()); renaming.set(true); }>{icon(Icon::Edit)}</button>
-            <button type="button" class="primary run-all" prop:disabled=move || running.get()
-                title="Runs every cell that is stale, failed or never ran" on:click=move |_| book.run_all()>"Run all"</button>
+            <button type="button" class="quiet" aria-label="Rename the experiment" on:click=move |_| renaming.set(true)>
+                {icon(Icon::Edit)}
+            </button>
+            // Not `disabled`, which would take the focus from whoever pressed it.
+            <button type="button" class="primary run-all" aria-disabled=move || running.get().then_some("true")
+                title="Runs every cell that is stale, failed or never ran" on:click=run_all>"Run all"</button>
         </div>
-        <Dialog open=renaming title="Rename the experiment">
-            <form on:submit=rename>
-                <label>"Name" <input type="text" required maxlength="200" prop:value=move || draft.get()
-                    on:input=move |event| draft.set(event_target_value(&event))/></label>
-                <div class="actions">
-                    <button type="submit" class="primary">"Rename"</button>
-                    <button type="button" on:click=move |_| renaming.set(false)>"Cancel"</button>
-                </div>
-            </form>
-        </Dialog>
+        <p class="said" role="status">{move || book.said.get()}</p>
+        <Rename open=renaming name=book.name on_rename=rename/>
     }
     .into_any()
 }
@@ -141,7 +156,7 @@ fn Connection(book: Book) -> impl IntoView {
     view! {
         <div class="connection" aria-live="polite">
             {move || (book.link.get() == Link::Lost).then(|| view! {
-                <p>"Connection lost, trying again. Runs go on at the server; what is shown here may be old."</p>
+                <p>"Connection lost. Reconnecting; what is shown here may be out of date."</p>
             })}
         </div>
     }
@@ -165,14 +180,14 @@ fn Help(open: RwSignal<bool>) -> impl IntoView {
     let rows = [
         ("Shift + Enter", "run the cell and go to the next"),
         ("Ctrl or ⌘ + Enter", "run the cell, also while typing"),
-        ("j, k", "next cell, cell before"),
-        ("?", "these keys"),
+        ("j, k", "next cell, previous cell"),
+        ("?", "show these shortcuts"),
     ]
     .into_iter()
     .map(|(key, what)| view! { <div><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div> })
     .collect_view();
     view! {
-        <Dialog open title="Keys">
+        <Dialog open title="Keyboard shortcuts">
             <dl class="keys">{rows}</dl>
             <div class="actions"><button type="button" on:click=move |_| open.set(false)>"Close"</button></div>
         </Dialog>

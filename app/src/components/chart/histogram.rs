@@ -23,7 +23,12 @@ pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> AnyVi
     let from = bins.first().map(|bin| figure_edge(bin.from)).unwrap_or_default();
     let to = bins.last().map(|bin| figure_edge(bin.to)).unwrap_or_default();
     let peak = bins.iter().max_by_key(|bin| bin.count).map_or_else(String::new, |bin| {
-        format!("; most, {}, have {} to {} {unit}", whole(bin.count), figure_edge(bin.from), figure_edge(bin.to))
+        format!(
+            "; the most frequent length is {1} to {2} {unit} ({0})",
+            whole(bin.count),
+            figure_edge(bin.from),
+            figure_edge(bin.to)
+        )
     });
     let sentence = format!("{} texts{peak}.", whole(total));
     let label = format!("Histogram: {title}. {sentence}");
@@ -44,7 +49,7 @@ pub fn histogram(title: &'static str, unit: &'static str, bins: &[Bin]) -> AnyVi
             <svg class="plot" width="100%" height="90" role="img" aria-label=label>{bars}</svg>
             <p class="edges" aria-hidden="true"><span>{from}</span><span>{to}</span></p>
             <details>
-                <summary>"The same as a table"</summary>
+                <summary>"Show as table"</summary>
                 <table>
                     <thead><tr><th scope="col">{unit}</th><th scope="col" class="number">"Count"</th></tr></thead>
                     <tbody>{rows}</tbody>

@@ -1,0 +1,31 @@
+//! Where the focus goes when what had it is gone. In the page only.
+
+use std::cell::Cell;
+
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
+
+thread_local! {
+    static SHOWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A page has come. If it replaced another one, its main part gets the focus, as after a load.
+pub fn page_shown() {
+    if SHOWN.replace(true) {
+        restore("#main");
+    }
+}
+
+/// Moves the focus there, unless something has it by then.
+pub fn restore(selector: &str) {
+    let selector = selector.to_owned();
+    request_animation_frame(move || {
+        let document = document();
+        let lost = document.active_element().is_none_or(|element| element.tag_name() == "BODY");
+        let found = document.query_selector(&selector).ok().flatten();
+        if let (true, Some(element)) = (lost, found.and_then(|element| element.dyn_into::<HtmlElement>().ok())) {
+            let _ = element.focus();
+        }
+    });
+}
