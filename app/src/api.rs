@@ -25,6 +25,16 @@ pub async fn call<R: Request>(request: R) -> Result<R::Answer, AppError> {
     answer(&text)
 }
 
+/// Sends a command whose answer nobody waits for, also while the page goes away.
+pub fn send_and_forget<R: Request>(request: &R) {
+    #[cfg(not(feature = "ssr"))]
+    if let Ok(body) = serde_json::to_string(request) {
+        browser::post_and_forget(R::NAME, &body);
+    }
+    #[cfg(feature = "ssr")]
+    let _ = request;
+}
+
 fn answer<T: DeserializeOwned>(text: &str) -> Result<T, AppError> {
     serde_json::from_str(text).map_err(|error| {
         AppError::internal(
@@ -64,16 +74,32 @@ mod browser {
 
     /// Status and text. None: no whole answer arrived in time.
     async fn fetch(name: &str, body: String) -> Option<(u16, String)> {
+        let request = command(&body)?;
+        request.set_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)));
+        let fetching = web_sys::window()?.fetch_with_str_and_init(&format!("/api/{name}"), &request);
+        let response: Response = JsFuture::from(fetching).await.ok()?.dyn_into().ok()?;
+        let text = JsFuture::from(response.text().ok()?).await.ok()?;
+        Some((response.status(), text.as_string()?))
+    }
+
+    fn command(body: &str) -> Option<RequestInit> {
         let headers = Headers::new().ok()?;
         headers.set("Content-Type", "application/json").ok()?;
         let request = RequestInit::new();
         request.set_method("POST");
         request.set_headers(&headers);
         request.set_body(&body.into());
-        request.set_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)));
-        let fetching = web_sys::window()?.fetch_with_str_and_init(&format!("/api/{name}"), &request);
-        let response: Response = JsFuture::from(fetching).await.ok()?.dyn_into().ok()?;
-        let text = JsFuture::from(response.text().ok()?).await.ok()?;
-        Some((response.status(), text.as_string()?))
+        Some(request)
+    }
+
+    /// The browser finishes it after the page is gone; it allows 64 KiB for that.
+    pub fn post_and_forget(name: &str, body: &str) {
+        let Some((request, window)) = command(body).zip(web_sys::window()) else { return };
+        let _ = js_sys::Reflect::set(&request, &"keepalive".into(), &true.into());
+        let sent = window.fetch_with_str_and_init(&format!("/api/{name}"), &request);
+        // A failure is expected without a connection, and nobody is there to be told.
+        wasm_bindgen_futures::spawn_local(async move {
+            let _ = JsFuture::from(sent).await;
+        });
     }
 }

@@ -1,7 +1,10 @@
 //! One cell's signals.
 
+use std::collections::BTreeSet;
+
 use leptos::prelude::*;
 
+use super::saves::{Saving, apply, changes};
 use spec::{AppError, Cell, CellConfig, CellKind, Discards, RunState, RunView, StaleReason};
 
 #[derive(Clone, Copy)]
@@ -23,9 +26,12 @@ pub struct CellState {
     pub error: RwSignal<Option<AppError>>,
     /// A command is under way.
     pub busy: RwSignal<bool>,
-    /// How often the form was edited, and up to which edit it is saved.
-    pub edits: RwSignal<u64>,
-    pub saved: RwSignal<u64>,
+    /// How far the form's edits got.
+    pub saving: RwSignal<Saving>,
+    /// Counts edits, so that only the last one of a burst is saved.
+    pub edits: StoredValue<u64>,
+    /// Settings whose field holds a value that is not accepted.
+    pub invalid: RwSignal<BTreeSet<&'static str>>,
 }
 
 impl CellState {
@@ -42,8 +48,9 @@ impl CellState {
             discards: RwSignal::new(cell.discards),
             error: RwSignal::new(None),
             busy: RwSignal::new(false),
-            edits: RwSignal::new(0),
-            saved: RwSignal::new(0),
+            saving: RwSignal::new(Saving::Saved),
+            edits: StoredValue::new(0),
+            invalid: RwSignal::new(BTreeSet::new()),
         }
     }
 
@@ -63,16 +70,13 @@ impl CellState {
         Memo::new(move |_| self.run.with(|run| run.as_ref().map(&part)))
     }
 
-    pub fn is_saved(self) -> bool {
-        self.edits.get_untracked() == self.saved.get_untracked()
-    }
-
     /// Takes in what the server says of this cell; an edit that is not saved yet and newer events stay.
     pub fn take(self, cell: Cell) {
-        if self.is_saved() {
-            self.known.set_value(cell.config.clone());
-            replace(self.config, cell.config);
-        }
+        let unsaved = self.known.with_value(|known| changes(known, &self.config.get_untracked()));
+        self.known.set_value(cell.config.clone());
+        let mut config = cell.config;
+        apply(&mut config, &unsaved);
+        replace(self.config, config);
         replace(self.stale, cell.stale);
         replace(self.missing_input, cell.missing_input);
         replace(self.can_resume, cell.can_resume);
@@ -137,16 +141,27 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_of_one_setting_and_another_pages_edit_of_a_second_both_stay() {
+        Owner::new().with(|| {
+            let with =
+                |epochs: u32, alpha: f64| CellConfig::Train(TrainConfig { epochs, alpha, ..TrainConfig::default() });
+            let state = CellState::new(Cell { config: with(2, 32.0), ..cell(None, 16) });
+            state.config.set(with(7, 32.0));
+            state.take(Cell { config: with(2, 99.0), ..cell(None, 16) });
+            assert_eq!(state.config.get_untracked(), with(7, 99.0));
+        });
+    }
+
+    #[test]
     fn an_unsaved_edit_survives_a_fetch() {
         Owner::new().with(|| {
             let state = CellState::new(cell(None, 16));
             state.config.set(cell(None, 32).config);
-            state.edits.set(1);
             state.take(cell(None, 16));
             assert_eq!(state.config.get_untracked(), cell(None, 32).config);
-            state.saved.set(1);
-            state.take(cell(None, 16));
-            assert_eq!(state.config.get_untracked(), cell(None, 16).config);
+            state.take(cell(None, 32));
+            state.take(cell(None, 8));
+            assert_eq!(state.config.get_untracked(), cell(None, 8).config);
         });
     }
 }

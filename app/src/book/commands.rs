@@ -1,91 +1,49 @@
 //! What a person can do to a notebook. Every command is sent once, its answer merged, its error shown where it was asked.
 
-use std::time::Duration;
-
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use wasm_bindgen::JsCast;
 
-use super::changes::changes;
 use super::{Book, CellState, live};
 use crate::api;
 use crate::components::key::new_key;
 use spec::{
-    AddCell, AppError, CellConfig, CellKind, DeleteCell, ListFiles, MoveCell, RenameExperiment, ResumeRun, RunAll,
-    RunCell, SaveCell, StopMode, StopRun,
+    AddCell, AppError, CellKind, DeleteCell, ListFiles, MoveCell, RenameExperiment, ResumeRun, RunAll, RunCell,
+    StopMode, StopRun,
 };
 
-/// An edit is saved when nothing was typed for so long.
-const SAVE_AFTER: Duration = Duration::from_millis(500);
-
 impl Book {
-    /// Changes the form and saves it a moment later.
-    pub fn edit(self, cell: CellState, change: impl FnOnce(&mut CellConfig)) {
-        cell.config.update(change);
-        let edit = cell.edits.get_untracked() + 1;
-        cell.edits.set(edit);
-        set_timeout(
-            move || {
-                if cell.edits.try_get_untracked() == Some(edit) {
-                    spawn_local(async move {
-                        let _ = self.save(cell).await;
-                    });
-                }
-            },
-            SAVE_AFTER,
-        );
-    }
-
-    /// Saves what is not saved yet. The error is shown at the cell; None says that it failed.
-    async fn save(self, cell: CellState) -> Option<()> {
-        if cell.is_saved() {
-            return Some(());
-        }
-        let edit = cell.edits.get_untracked();
-        let config = cell.config.get_untracked();
-        let changes = changes(&cell.known.get_value(), &config);
-        let (client, number) = self.next_save();
-        let answer = api::call(SaveCell { cell: cell.id, changes, client, number }).await;
-        // The page may have been left meanwhile.
-        let cells = self.known()?;
-        match answer {
-            Ok(saved) => {
-                cell.error.set(None);
-                cell.known.set_value(config);
-                cell.saved.update(|saved| *saved = edit.max(*saved));
-                for cell in cells {
-                    let reasons = saved.stale.iter().find(|(id, _)| *id == cell.id);
-                    cell.stale.set(reasons.map(|(_, reasons)| reasons.clone()).unwrap_or_default());
-                }
-                Some(())
-            }
-            Err(error) => {
-                cell.error.set(Some(error));
-                None
-            }
-        }
-    }
-
-    async fn save_all(self) -> Option<()> {
-        for cell in self.known()? {
-            self.save(cell).await?;
-        }
-        Some(())
-    }
-
-    /// `retrain`: a stale training above it runs first.
     pub fn run(self, cell: CellState, retrain: bool) {
-        if cell.kind == CellKind::Note || cell.busy.get_untracked() {
+        if cell.kind == CellKind::Note || cell.busy.get_untracked() || self.has_invalid_field() {
             return;
         }
         cell.busy.set(true);
         let key = new_key();
         spawn_local(async move {
-            if self.save_all().await.is_some() {
+            if self.save_all().await {
                 let request = self.next_request();
                 self.answer(cell.error, request, api::call(RunCell { cell: cell.id, retrain, key }).await);
             }
             cell.busy.try_set(false);
         });
+    }
+
+    /// True where a field holds a value that is not accepted: the focus goes there, and its cell says why nothing ran.
+    fn has_invalid_field(self) -> bool {
+        let cells = self.known().unwrap_or_default();
+        let invalid = cells.into_iter().find_map(|cell| Some((cell, *cell.invalid.get_untracked().first()?)));
+        let Some((cell, key)) = invalid else { return false };
+        cell.error.set(Some(AppError::invalid_setting(
+            "Nothing was run: a setting here holds a value that is not accepted.",
+            "Correct the marked field, then run again.",
+        )));
+        if let Some(field) = document().get_element_by_id(&format!("cell-{}-{key}", cell.id)) {
+            open_details_around(&field);
+            if let Some(field) = field.dyn_ref::<web_sys::HtmlElement>() {
+                let _ = field.focus();
+            }
+        }
+        true
     }
 
     pub fn resume(self, cell: CellState, run: i64) {
@@ -113,9 +71,12 @@ impl Book {
     }
 
     pub fn run_all(self) {
+        if self.has_invalid_field() {
+            return;
+        }
         let key = new_key();
         spawn_local(async move {
-            if self.save_all().await.is_some() {
+            if self.save_all().await {
                 let request = self.next_request();
                 let answer = api::call(RunAll { experiment: self.id, key }).await;
                 self.said.try_set(answer.as_ref().map_or("", |notebook| self.nothing_to_run(notebook)));
@@ -141,7 +102,7 @@ impl Book {
     pub fn add(self, kind: CellKind, position: u32) {
         spawn_local(async move {
             let request = self.next_request();
-            self.answer(self.error, request, api::call(AddCell { experiment: self.id, kind, position }).await);
+            self.answer(self.add_error, request, api::call(AddCell { experiment: self.id, kind, position }).await);
         });
     }
 
@@ -197,5 +158,16 @@ impl Book {
                 error.try_set(Some(why));
             }
         }
+    }
+}
+
+/// Opens every closed disclosure that hides this element.
+fn open_details_around(element: &web_sys::Element) {
+    let mut at = element.parent_element();
+    while let Some(parent) = at {
+        if parent.tag_name() == "DETAILS" {
+            let _ = parent.set_attribute("open", "");
+        }
+        at = parent.parent_element();
     }
 }

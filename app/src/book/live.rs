@@ -13,7 +13,7 @@ use super::Book;
 use crate::api;
 use crate::socket::page::send;
 use crate::socket::{Feed, Gap, SocketState, page};
-use spec::{ClientFrame, GetNotebook, LoggedEvent, ServerFrame};
+use spec::{AppError, ClientFrame, ErrorCode, GetNotebook, LoggedEvent, ServerFrame};
 
 const GATHER: Duration = Duration::from_millis(50);
 /// Changes come in bursts: queued, started, the next one queued.
@@ -75,6 +75,8 @@ fn enter(book: Book, state: SocketState) {
             send(&ClientFrame::Experiment { experiment: book.id });
             subscribe(book);
             if again {
+                forget_connection_errors(book);
+                book.save_what_is_left();
                 refetch(book);
             }
         }
@@ -82,6 +84,17 @@ fn enter(book: Book, state: SocketState) {
             book.link.try_set(Link::Lost);
         }
         SocketState::Connecting => {}
+    }
+}
+
+/// Errors of requests that found no server are over once it answers again.
+fn forget_connection_errors(book: Book) {
+    let is_over = |error: &Option<AppError>| error.as_ref().is_some_and(|error| error.code == ErrorCode::Connection);
+    let cells = book.known().unwrap_or_default();
+    for slot in cells.iter().map(|cell| cell.error).chain([book.error, book.add_error]) {
+        if slot.with_untracked(is_over) {
+            slot.set(None);
+        }
     }
 }
 
@@ -173,9 +186,13 @@ async fn fetch(book: Book) {
     }
     LIVE.with_borrow_mut(|live| live.refetch = Refetch::Fetching);
     let request = book.next_request();
-    // A failure needs no word here: the connection's own state tells it, and after it all is fetched again.
-    if let Ok(notebook) = api::call(GetNotebook { experiment: book.id }).await {
-        book.merge(request, notebook);
+    match api::call(GetNotebook { experiment: book.id }).await {
+        Ok(notebook) => book.merge(request, notebook),
+        Err(error) if error.code == ErrorCode::NotFound => {
+            book.gone.try_set(true);
+        }
+        // The connection's own state shows other failures, and reconnecting fetches again.
+        Err(_) => {}
     }
     let again = LIVE.with_borrow_mut(|live| std::mem::take(&mut live.refetch) == Refetch::Again);
     if again && book.known().is_some() {

@@ -4,14 +4,15 @@
 //! Live events arrive through `live`.
 
 mod cell;
-mod changes;
 mod commands;
 mod keys;
 mod live;
+mod saves;
 
 pub use cell::CellState;
 pub use keys::listen as listen_to_keys;
 pub use live::{Link, close as close_live, open as open_live};
+pub use saves::watch as watch_edits;
 
 use leptos::prelude::*;
 
@@ -28,6 +29,10 @@ pub struct Book {
     pub files: RwSignal<Vec<DataFile>>,
     /// Of a command that concerns no single cell.
     pub error: RwSignal<Option<AppError>>,
+    /// Of adding a cell; shown beside its buttons.
+    pub add_error: RwSignal<Option<AppError>>,
+    /// The experiment was deleted elsewhere.
+    pub gone: RwSignal<bool>,
     /// What became of a command, where nothing else on the page shows it.
     pub said: RwSignal<&'static str>,
     /// The cell that keys act on.
@@ -55,6 +60,8 @@ impl Book {
             models: RwSignal::new(models),
             files: RwSignal::new(files),
             error: RwSignal::new(None),
+            add_error: RwSignal::new(None),
+            gone: RwSignal::new(false),
             said: RwSignal::new(""),
             active: RwSignal::new(None),
             link: RwSignal::new(Link::Fresh),
@@ -83,11 +90,15 @@ impl Book {
 
     /// Who saves, and the number of this save.
     fn next_save(self) -> (IdempotencyKey, u64) {
+        self.saves.update_value(|number| *number += 1);
+        (self.client(), self.saves.get_value())
+    }
+
+    fn client(self) -> IdempotencyKey {
         if self.client.with_value(|client| client.as_str().is_empty()) {
             self.client.set_value(new_key());
         }
-        self.saves.update_value(|number| *number += 1);
-        (self.client.get_value(), self.saves.get_value())
+        self.client.get_value()
     }
 
     /// Takes in what the server says, unless a later request was answered already.

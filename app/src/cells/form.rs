@@ -57,7 +57,17 @@ impl Field {
     pub fn write(self, text: &str) -> Option<String> {
         // Tried on a copy, so that a refused value is no edit.
         let mut config = self.cell.config.get_untracked();
-        if config.set(self.setting.key, text).is_err() {
+        let accepted = config.set(self.setting.key, text).is_ok();
+        if accepted == self.cell.invalid.with_untracked(|invalid| invalid.contains(self.setting.key)) {
+            self.cell.invalid.update(|invalid| {
+                if accepted {
+                    invalid.remove(self.setting.key)
+                } else {
+                    invalid.insert(self.setting.key)
+                };
+            });
+        }
+        if !accepted {
             return Some(format!("This must be {}.", self.setting.limit()));
         }
         if self.cell.config.with_untracked(|known| *known != config) {
@@ -166,6 +176,9 @@ impl Field {
                     if refused.is_some() {
                         // The configuration keeps the last one; so does the box.
                         event_target::<web_sys::HtmlInputElement>(&event).set_checked(!on);
+                        self.cell.invalid.update(|invalid| {
+                            invalid.remove(self.setting.key);
+                        });
                     }
                     problem.set(refused);
                 };
@@ -274,7 +287,8 @@ mod tests {
         with_cell(CellKind::Train, |book, cell| {
             let field = Field::of(book, cell, "rank").unwrap();
             assert_eq!(field.write("0").as_deref(), Some("This must be a whole number from 1 to 1024."));
-            assert_eq!(cell.edits.get_untracked(), 0);
+            assert_eq!(cell.edits.get_value(), 0);
+            assert!(cell.invalid.get_untracked().contains("rank"));
             assert_eq!(field.value().get_untracked(), "16");
         });
     }

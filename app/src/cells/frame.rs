@@ -316,7 +316,10 @@ fn settings(book: Book, cell: CellState, kind: &KindView) -> AnyView {
     });
     let in_brief = kind.brief;
     let brief = move || cell.config.with(|config| in_brief(book, config));
-    let saving = move || if cell.edits.get() == cell.saved.get() { "" } else { "not saved yet" };
+    let saving = move || {
+        let saving = cell.saving.get();
+        if cell.edits.get_value() == 0 { "" } else { saving.text() }
+    };
     view! {
         <details class="config" open=move || open.get()
             on:toggle=move |event| open.set(event_target::<Element>(&event).has_attribute("open"))>

@@ -55,6 +55,7 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
     let opened = turn.clone();
     Effect::new(move || {
         opened.store(book::open_live(book), Ordering::Relaxed);
+        book::watch_edits(book);
         book::listen_to_keys(book, help);
         tick(book);
         focus::page_shown();
@@ -68,6 +69,12 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
             <Name book/>
             {error_slot(book.error)}
             <Connection book/>
+            {move || book.gone.get().then(|| view! {
+                <p class="error" role="alert">
+                    "This experiment was deleted in another page. What is shown here no longer exists. "
+                    <a href="/">"Go to the list of experiments"</a>
+                </p>
+            })}
             <For each=move || book.cells.get() key=|cell| cell.id let(cell)>
                 <CellView book cell position=Signal::derive(move || position(cell.id))/>
             </For>
@@ -77,6 +84,7 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
                 </p>
             })}
             <Add book/>
+            {error_slot(book.add_error)}
         </main>
         {machine(system)}
     }
@@ -114,6 +122,10 @@ fn tick(book: Book) {
     book.now.set(Some(now()));
     let handle = set_interval_with_handle(
         move || {
+            // Without a connection nobody knows whether a run goes on: its time stands still.
+            if book.link.try_get_untracked() == Some(Link::Lost) {
+                return;
+            }
             book.now.try_set(Some(now()));
         },
         Duration::from_secs(1),
