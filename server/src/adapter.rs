@@ -11,34 +11,10 @@ use spec::AppError;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// An engine error as a person gets it: same code and message, and what to do.
+/// An engine error as a person gets it.
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub fn error(error: engine::Error) -> AppError {
-    let hint = match &error {
-        engine::Error::Io { source, .. } => match source.kind() {
-            std::io::ErrorKind::NotFound => "Check the path: nothing is there.",
-            std::io::ErrorKind::PermissionDenied => "Give this user the right to read (or write) it.",
-            std::io::ErrorKind::StorageFull => "Free some disk space, then resume: what was saved is intact.",
-            _ => "Check the disk and the path, then try again.",
-        },
-        engine::Error::Malformed { .. } => "Repair or replace the file; a download may have been cut off.",
-        engine::Error::Unsupported { .. } => "Choose a file or model of a supported kind.",
-        engine::Error::Invalid { .. } => "Change this setting, then run again.",
-        engine::Error::TemplateLock { .. } => {
-            "Use the template, tokenizer and base model that the adapter was trained with, or train again."
-        }
-        engine::Error::Corrupt { .. } => "The file was damaged or changed after it was saved; make it again.",
-        engine::Error::NonFinite { .. } => {
-            "Lower the learning rate or turn clipping on; the newest checkpoint before this step is intact."
-        }
-        engine::Error::Memory { .. } => {
-            "Take a smaller batch size (more accumulation keeps a step as large) or maximum length, or recompute layers."
-        }
-        engine::Error::Empty(_) => "Loosen the pair rule or choose another file.",
-        engine::Error::Device { .. } => "Start with a device that this machine has; `flex` (the CPU) always works.",
-        engine::Error::Stopped => "",
-    };
-    AppError::new(error.code(), error.to_string(), hint)
+    AppError::new(error.code(), error.to_string(), error.hint())
 }
 
 pub fn invalid(field: &str, value: impl std::fmt::Display, limit: &str) -> AppError {

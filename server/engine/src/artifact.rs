@@ -14,15 +14,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::file_kind::FileKind;
+use crate::{Error, Result, source};
 
 /// The manifest's name within a folder artifact: file name -> size and hash.
 pub const MANIFEST: &str = "manifest.json";
 
 /// A manifest beyond this size was not written by us.
 const MOST_MANIFEST_BYTES: u64 = 1 << 20;
-/// A write that is under way.
+/// A write that is under way: ours, and those of temporary files that others make beside what they will become.
 const TEMPORARY: &str = ".writing-";
+const LEFTOVERS: [&str; 2] = [TEMPORARY, ".tmp-"];
 /// A folder that is being replaced.
 const REPLACED: &str = ".replaced-";
 
@@ -98,6 +100,10 @@ pub fn verify_folder(path: &Path) -> Result<String> {
         let file = path.join(name);
         let found_bytes = fs::metadata(&file).map_err(Error::io(&file))?.len();
         if found_bytes != entry.size_bytes {
+            let (opened, _) = source::open_regular(&file)?;
+            if let Some(kind @ FileKind::GitLfsPointer) = FileKind::of(&source::head(&file, &opened)?) {
+                return Err(kind.error(&file, "the file that was saved", ""));
+            }
             let problem = format!("it has {found_bytes} bytes, but its manifest says {}", entry.size_bytes);
             return Err(Error::malformed(&file, "size", problem));
         }
@@ -109,60 +115,89 @@ pub fn verify_folder(path: &Path) -> Result<String> {
     Ok(sha256(&bytes))
 }
 
-/// Removes what a killed process left under temporary names in `folder`, and puts back a folder whose replacement
-/// was cut off half-way. A `folder` that is not there holds nothing to sweep.
-pub fn sweep(folder: &Path) -> Result<()> {
+/// Refuses a file whose bytes are not those of which `sha256` was kept.
+pub fn verify_file(path: &Path, sha256: &str) -> Result<()> {
+    let found = sha256_file(path)?;
+    if found == sha256 {
+        return Ok(());
+    }
+    Err(Error::Corrupt { path: path.to_owned(), expected: sha256.to_owned(), found })
+}
+
+/// Removes what killed processes left under temporary names in `folder` and the folders below it, and puts back a folder
+/// whose replacement was cut off half-way; how many were put right. Nothing may be written there meanwhile. A `folder`
+/// that is not there holds nothing to sweep. One that cannot be swept does not keep the others from it; the first error
+/// is returned.
+pub fn sweep(folder: &Path) -> Result<usize> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(Error::io(folder)(error)),
     };
-    let mut changed = false;
+    let mut swept = Ok(0);
     for entry in entries {
-        let entry = entry.map_err(Error::io(folder))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if name.starts_with(TEMPORARY) {
-            remove(&entry.path())?;
-            changed = true;
-        } else if let Some(original) = name.strip_prefix(REPLACED) {
-            let original = folder.join(original);
-            if original.exists() {
-                remove(&entry.path())?;
-            } else {
-                fs::rename(entry.path(), &original).map_err(Error::io(&original))?;
-            }
-            changed = true;
-        }
+        let found = entry.map_err(Error::io(folder)).and_then(|entry| sweep_entry(folder, &entry));
+        swept = match (swept, found) {
+            (Ok(before), Ok(more)) => Ok(before + more),
+            (Err(first), _) => Err(first),
+            (Ok(_), Err(error)) => Err(error),
+        };
     }
-    if changed { sync_folder(folder) } else { Ok(()) }
+    if matches!(swept, Ok(1..)) {
+        sync_folder(folder)?;
+    }
+    swept
+}
+
+fn sweep_entry(folder: &Path, entry: &fs::DirEntry) -> Result<usize> {
+    let path = entry.path();
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    if LEFTOVERS.iter().any(|start| name.starts_with(start)) {
+        return remove(&path).map(|()| 1);
+    }
+    if let Some(original) = name.strip_prefix(REPLACED) {
+        let original = folder.join(original);
+        if original.exists() {
+            remove(&path)?;
+        } else {
+            fs::rename(&path, &original).map_err(Error::io(&original))?;
+        }
+        return Ok(1);
+    }
+    // Links are not followed.
+    if entry.file_type().map_err(Error::io(&path))?.is_dir() { sweep(&path) } else { Ok(0) }
 }
 
 /// sha256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    hex(&Sha256::digest(bytes))
 }
 
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
+    let (file, _) = source::open_regular(path)?;
+    sha256_reader(&file).map_err(Error::io(path))
+}
+
+/// Of all bytes that a reader gives.
+pub fn sha256_reader(mut reader: impl Read) -> std::io::Result<String> {
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; 1 << 18];
     loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hexadecimal(&hash.finalize())),
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
             Ok(read) => hash.update(&buffer[..read]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io(path)(error)),
+            Err(error) => return Err(error),
         }
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing into a String cannot fail");
-        text
-    })
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]].map(char::from);
+    bytes.iter().flat_map(digits).collect()
 }
 
 /// Hashes every file under `folder` into `manifest` and makes files and folders durable.
@@ -233,7 +268,7 @@ fn sync_folder(folder: &Path) -> Result<()> {
     if cfg!(unix) { File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io(folder)) } else { Ok(()) }
 }
 
-/// Removes what a failed write left; forgotten once the write stands.
+/// Removes what a failed write left; forgotten once the write is complete.
 struct Remove<'a>(&'a Path);
 
 impl Drop for Remove<'_> {
@@ -347,9 +382,53 @@ mod tests {
         fs::create_dir(at(".replaced-step-0")).unwrap();
         fs::create_dir(at("step-0")).unwrap();
         fs::write(at("kept.txt"), b"").unwrap();
-        sweep(folder.path()).unwrap();
+        assert_eq!(sweep(folder.path()).unwrap(), 4);
         assert_eq!(names(folder.path()), ["kept.txt", "step-0", "step-1"]);
-        sweep(&at("absent")).unwrap();
+        assert_eq!(sweep(&at("absent")).unwrap(), 0);
+    }
+
+    #[test]
+    fn sweeping_reaches_every_folder_below_and_follows_no_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("runs/7/checkpoints/step-1")).unwrap();
+        for left in ["files/.tmp-x", "runs/7/.writing-1-0-pairs.jsonl", "runs/7/checkpoints/.writing-1-1-step-2"] {
+            fs::create_dir_all(at(left).parent().unwrap()).unwrap();
+            fs::write(at(left), b"half").unwrap();
+        }
+        fs::create_dir(at("runs/7/.replaced-adapter")).unwrap();
+        fs::write(elsewhere.path().join(".tmp-y"), b"another's").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(elsewhere.path(), at("link")).unwrap();
+        assert_eq!(sweep(folder.path()).unwrap(), 4);
+        assert_eq!(names(&at("files")), [""; 0]);
+        assert_eq!(names(&at("runs/7")), ["adapter", "checkpoints"]);
+        assert_eq!(names(&at("runs/7/checkpoints")), ["step-1"]);
+        assert_eq!(names(elsewhere.path()), [".tmp-y"]);
+        assert_eq!(sweep(folder.path()).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_changed_letter_is_found_by_the_hash_that_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.jsonl");
+        write(&path, b"one").unwrap();
+        verify_file(&path, &sha256(b"one")).unwrap();
+        fs::write(&path, b"One").unwrap();
+        let error = verify_file(&path, &sha256(b"one")).unwrap_err();
+        assert_eq!(error.code(), spec::ErrorCode::Corrupt);
+        assert!(error.to_string().contains("train.jsonl"), "{error}");
+    }
+
+    #[test]
+    fn a_git_lfs_pointer_in_an_artifact_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter");
+        write_folder(&path, |inside| write(&inside.join("weights"), &[7; 1000])).unwrap();
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1000\n";
+        fs::write(path.join("weights"), pointer).unwrap();
+        assert!(verify_folder(&path).unwrap_err().to_string().contains("Git LFS pointer"));
     }
 
     #[test]

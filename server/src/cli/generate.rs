@@ -153,7 +153,7 @@ impl Generate {
             base,
             lora,
             &rows,
-            &[base.tokenizer.eos()],
+            base.tokenizer.eos_ids(),
             &adapter::generate_config(config)?,
             &interrupt::control(),
             &mut |event| match event {

@@ -205,9 +205,8 @@ pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
 pub fn write_pairs(path: &Path, pairs: &[GeneratedPair]) -> Result<()> {
     let mut text = Vec::new();
     for pair in pairs {
-        serde_json::to_writer(&mut text, pair)
-            .map_err(|error| spec::AppError::internal(format!("a pair cannot be written: {error}"), ""))?;
-        text.push(b'\n');
+        let line = engine::data::json_line(pair);
+        text.extend(line.map_err(|error| spec::AppError::internal(format!("a pair cannot be written: {error}"), ""))?);
     }
     engine::artifact::write(path, &text).map_err(adapter::error)
 }

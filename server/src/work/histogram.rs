@@ -6,7 +6,7 @@ const MOST_BINS: usize = 20;
 
 /// Equal bins of a round width up to the 98th percentile; the last one reaches to the longest.
 pub fn word_lengths<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Bin> {
-    let mut lengths: Vec<usize> = texts.map(|text| text.split_whitespace().count()).collect();
+    let mut lengths: Vec<usize> = texts.map(|text| engine::words::pieces(text).count()).collect();
     lengths.sort_unstable();
     let Some(longest) = lengths.last().copied() else { return Vec::new() };
     let usual = lengths[(lengths.len() - 1) * 98 / 100];

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::MalformedRow;
 use super::rows::Row;
+use super::{MalformedRow, lenient};
 
 /// One message, instruction or response. The longest in OASST1 and LIMA have some 20 KiB.
 pub const MOST_FIELD_BYTES: usize = 1 << 20;
@@ -27,6 +27,12 @@ pub struct Malformed {
 pub struct Problem {
     pub field: String,
     pub problem: String,
+}
+
+impl Problem {
+    pub fn missing(field: &str) -> Self {
+        Self { field: field.to_owned(), problem: "it is missing".to_owned() }
+    }
 }
 
 impl Malformed {
@@ -48,21 +54,39 @@ impl Malformed {
 }
 
 /// A row's bytes as `T`, every unknown field skipped. serde_json's limit of 128 levels keeps the stack safe.
+///
+/// What Python's `json` writes beyond the standard is taken too: `NaN` and `Infinity` as null, half a surrogate pair as
+/// U+FFFD.
 pub fn parse<T: for<'de> Deserialize<'de>>(row: &Row<'_>) -> Result<T, Problem> {
     let of_row = |problem: String| Problem { field: "row".to_owned(), problem };
     let bytes = row.bytes.as_ref().map_err(|problem| of_row(problem.clone()))?;
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| of_row(format!("byte {} is not UTF-8", error.valid_up_to() + 1)))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let place = error.valid_up_to();
+        of_row(format!("byte {} (0x{:02x}) is not UTF-8", place + 1, bytes.get(place).copied().unwrap_or_default()))
+    })?;
     // An array would be read as an object's fields in order.
     if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
         return Err(of_row("it is not an object".to_owned()));
     }
-    serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        // Rows of an array may span lines; the row's own line stands beside this.
-        let message = message.split(" at line ").next().unwrap_or_default();
-        of_row(format!("{message} (line {} of it, column {})", error.line(), error.column()))
-    })
+    let error = match serde_json::from_str(text) {
+        Ok(row) => return Ok(row),
+        Err(error) => error,
+    };
+    let error = match lenient::to_strict(text) {
+        Some(strict) => match serde_json::from_str(&strict) {
+            Ok(row) => return Ok(row),
+            Err(error) => error,
+        },
+        None => error,
+    };
+    let message = error.to_string();
+    // Rows of an array may span lines; the row's own line stands beside this.
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let place = format!("(line {} of it, column {})", error.line(), error.column());
+    Err(of_row(match error.classify() {
+        serde_json::error::Category::Eof => format!("it ends too early, perhaps cut off: {message} {place}"),
+        _ => format!("{message} {place}"),
+    }))
 }
 
 /// A field as it was found.
@@ -74,6 +98,12 @@ pub enum Field<T> {
     /// What it is instead.
     Wrong(&'static str),
     Is(T),
+}
+
+impl<T> Field<T> {
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
 }
 
 impl<T: Value> Field<T> {
@@ -90,8 +120,16 @@ impl<T: Value> Field<T> {
         }
     }
 
+    /// None if it is of another kind too: for what a row can do without.
+    pub fn known(self) -> Option<T> {
+        match self {
+            Self::Is(value) if value.excess().is_none() => Some(value),
+            _ => None,
+        }
+    }
+
     pub fn required(self, name: &str) -> Result<T, Problem> {
-        self.optional(name)?.ok_or_else(|| Problem { field: name.to_owned(), problem: "it is missing".to_owned() })
+        self.optional(name)?.ok_or_else(|| Problem::missing(name))
     }
 }
 
@@ -104,6 +142,9 @@ pub trait Value: Sized {
     }
     fn number(_: f64) -> Option<Self> {
         None
+    }
+    fn integer(integer: i128) -> Option<Self> {
+        Self::number(integer as f64)
     }
     fn boolean(_: bool) -> Option<Self> {
         None
@@ -140,6 +181,26 @@ impl Value for String {
     fn excess(&self) -> Option<String> {
         let most = MOST_FIELD_BYTES;
         (self.len() > most).then(|| format!("it has {} bytes; at most {most} are read", self.len()))
+    }
+}
+
+/// The name of a row, message or tree: text, or a whole number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(pub String);
+
+impl Value for Id {
+    const EXPECTED: &'static str = "text or a whole number";
+
+    fn text(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+
+    fn integer(integer: i128) -> Option<Self> {
+        Some(Self(integer.to_string()))
+    }
+
+    fn excess(&self) -> Option<String> {
+        self.0.excess()
     }
 }
 
@@ -197,10 +258,10 @@ impl<'de, T: Value> Deserialize<'de> for Field<T> {
                 Ok(T::boolean(value).map_or(Field::Wrong("true or false"), Field::Is))
             }
             fn visit_i64<E>(self, value: i64) -> Result<Field<T>, E> {
-                Ok(T::number(value as f64).map_or(Field::Wrong("a number"), Field::Is))
+                Ok(T::integer(value.into()).map_or(Field::Wrong("a number"), Field::Is))
             }
             fn visit_u64<E>(self, value: u64) -> Result<Field<T>, E> {
-                Ok(T::number(value as f64).map_or(Field::Wrong("a number"), Field::Is))
+                Ok(T::integer(value.into()).map_or(Field::Wrong("a number"), Field::Is))
             }
             fn visit_f64<E>(self, value: f64) -> Result<Field<T>, E> {
                 Ok(T::number(value).map_or(Field::Wrong("a number"), Field::Is))

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use super::field::{Field, Malformed, Problem, Value, parse, skip_list, skip_map};
+use super::field::{Field, Id, Malformed, Problem, Value, parse, skip_list, skip_map};
 use super::rows::{Row, Rows};
-use super::rule::{Exchange, Gathering, Side};
+use super::rule::{Exchange, PairCollector, Side};
 use crate::Result;
 
 /// The longest trees of OASST1 have a few hundred messages of some fourteen objects each.
@@ -20,11 +20,13 @@ const MOST_OBJECTS: usize = 100_000;
 #[derive(Default, Deserialize)]
 struct RawMessage {
     #[serde(default)]
-    message_id: Field<String>,
+    message_id: Field<Id>,
     #[serde(default)]
-    parent_id: Field<String>,
+    parent_id: Field<Id>,
     #[serde(default)]
-    message_tree_id: Field<String>,
+    message_tree_id: Field<Id>,
+    #[serde(default)]
+    tree_state: Field<String>,
     #[serde(default)]
     text: Field<String>,
     #[serde(default)]
@@ -36,7 +38,11 @@ struct RawMessage {
     #[serde(default)]
     deleted: Field<bool>,
     #[serde(default)]
-    labels: Field<Quality>,
+    review_result: Field<bool>,
+    #[serde(default)]
+    synthetic: Field<bool>,
+    #[serde(default)]
+    labels: Field<Labels>,
     #[serde(default)]
     replies: Field<Vec<RawMessage>>,
 }
@@ -44,14 +50,27 @@ struct RawMessage {
 #[derive(Deserialize)]
 struct RawTree {
     #[serde(default)]
-    message_tree_id: Field<String>,
+    message_tree_id: Field<Id>,
+    #[serde(default)]
+    tree_state: Field<String>,
     #[serde(default)]
     prompt: Field<Box<RawMessage>>,
 }
 
-/// The `quality` label, out of `{"name": [...], "value": [...]}` or `{"quality": {"value": ...}}`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Quality(Option<f64>);
+/// Two of a message's labels, out of `{"name": [...], "value": [...]}` or `{"quality": {"value": ...}, …}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Labels {
+    quality: Option<f64>,
+    spam: Option<f64>,
+}
+
+/// State of a tree that went through all of the collection; the others were given up or are unfinished.
+const READY: &str = "ready_for_export";
+const NOT_READY: &str = "tree_not_ready";
+/// What exports write for "no parent".
+const NO_PARENT: [&str; 4] = ["", "none", "null", "nan"];
+/// A message is spam if more than half of its reviewers say so.
+const SPAM_ABOVE: f64 = 0.5;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -67,7 +86,7 @@ struct Message {
     role: Role,
     language: Option<String>,
     rank: Option<f64>,
-    deleted: bool,
+    rejected: Option<&'static str>,
     quality: Option<f64>,
 }
 
@@ -82,14 +101,14 @@ enum Place {
     Cycle,
 }
 
-pub fn messages(rows: &mut Rows, gathering: &mut Gathering<'_>, malformed: &mut Malformed) -> Result<()> {
+pub fn messages(rows: &mut Rows, collector: &mut PairCollector<'_>, malformed: &mut Malformed) -> Result<()> {
     let mut messages: Vec<Message> = Vec::new();
     let mut by_id: HashMap<String, usize> = HashMap::new();
     while let Some(row) = rows.next()? {
         let message = check_objects(&row).and_then(|()| parse::<RawMessage>(&row)).and_then(RawMessage::read);
         match message.map(|(message, _)| message) {
             Err(problem) => malformed.add(row.line, row.element, problem),
-            Ok(message) if by_id.contains_key(&message.id) => gathering.drop("duplicate_id"),
+            Ok(message) if by_id.contains_key(&message.id) => collector.drop("duplicate_id"),
             Ok(message) => {
                 by_id.insert(message.id.clone(), messages.len());
                 messages.push(message);
@@ -102,10 +121,10 @@ pub fn messages(rows: &mut Rows, gathering: &mut Gathering<'_>, malformed: &mut 
     for (index, message) in messages.iter().enumerate() {
         let orphan = message.parent.is_some() && parents[index].is_none();
         if orphan {
-            gathering.drop("orphan");
+            collector.drop("orphan");
         }
         let Place::Below(root, depth) = places[index] else {
-            gathering.drop("cycle");
+            collector.drop("cycle");
             continue;
         };
         if message.role != Role::Assistant || orphan {
@@ -114,25 +133,25 @@ pub fn messages(rows: &mut Rows, gathering: &mut Gathering<'_>, malformed: &mut 
         let Some(prompter) =
             parents[index].map(|parent| &messages[parent]).filter(|parent| parent.role == Role::Prompter)
         else {
-            gathering.drop("no_instruction");
+            collector.drop("no_instruction");
             continue;
         };
         let root = &messages[root];
         // What came before an orphan is unknown, but something did: it is no first turn.
         let missing = u32::from(root.parent.is_some());
         let tree = if root.parent.is_some() { root.tree.as_ref() } else { None };
-        gathering.offer(&exchange(prompter, message, tree.unwrap_or(&root.id), depth / 2 + missing))?;
+        collector.add(&exchange(prompter, message, tree.unwrap_or(&root.id), depth / 2 + missing))?;
     }
     Ok(())
 }
 
-pub fn trees(rows: &mut Rows, gathering: &mut Gathering<'_>, malformed: &mut Malformed) -> Result<()> {
+pub fn trees(rows: &mut Rows, collector: &mut PairCollector<'_>, malformed: &mut Malformed) -> Result<()> {
     while let Some(row) = rows.next()? {
         match parse_tree(&row) {
             Err(problem) => malformed.add(row.line, row.element, problem),
-            Ok((tree, root, path)) => {
+            Ok(tree) => {
                 let mut problems = Vec::new();
-                walk(tree.as_deref(), root, path, gathering, &mut problems)?;
+                walk(tree, collector, &mut problems)?;
                 for problem in problems {
                     malformed.add(row.line, row.element, problem);
                 }
@@ -152,28 +171,35 @@ fn check_objects(row: &Row<'_>) -> Result<(), Problem> {
     Err(Problem { field: "row".to_owned(), problem })
 }
 
-/// A tree's id, its root and the path of the root's field.
-fn parse_tree(row: &Row<'_>) -> Result<(Option<String>, RawMessage, &'static str), Problem> {
+/// A tree as a row holds it.
+struct Tree {
+    id: Option<String>,
+    is_ready: bool,
+    root: RawMessage,
+    /// Of the root's field.
+    path: &'static str,
+}
+
+fn parse_tree(row: &Row<'_>) -> Result<Tree, Problem> {
     check_objects(row)?;
     let tree: RawTree = parse(row)?;
-    let id = tree.message_tree_id.optional("message_tree_id")?;
+    let id = tree.message_tree_id.optional("message_tree_id")?.map(|id| id.0);
+    let is_ready = tree.tree_state.optional("tree_state")?.is_none_or(|state| state == READY);
     match tree.prompt.optional("prompt")? {
-        Some(prompt) => Ok((id, *prompt, "prompt")),
-        None => parse(row).map(|root| (id, root, "")),
+        Some(prompt) => Ok(Tree { id, is_ready, root: *prompt, path: "prompt" }),
+        None => parse(row).map(|root| Tree { id, is_ready, root, path: "" }),
     }
 }
 
-/// Offers every exchange of a tree, depth first, in the order of the file. A message that cannot be read takes its
+/// Adds every exchange of a tree, depth first, in the order of the file. A message that cannot be read takes its
 /// replies with it; the rest of the tree is kept.
-fn walk(
-    tree: Option<&str>,
-    root: RawMessage,
-    path: &str,
-    gathering: &mut Gathering<'_>,
-    problems: &mut Vec<Problem>,
-) -> Result<()> {
+fn walk(tree: Tree, collector: &mut PairCollector<'_>, problems: &mut Vec<Problem>) -> Result<()> {
+    let Tree { id, is_ready, root, path } = tree;
     let read = |raw: RawMessage, path: &str, problems: &mut Vec<Problem>| match raw.read() {
-        Ok(read) => Some(read),
+        Ok((message, replies)) => {
+            let rejected = message.rejected.or(if is_ready { None } else { Some(NOT_READY) });
+            Some((Message { rejected, ..message }, replies))
+        }
         Err(Problem { field, problem }) => {
             let field = if path.is_empty() { field } else { format!("{path}.{field}") };
             problems.push(Problem { field, problem });
@@ -181,9 +207,9 @@ fn walk(
         }
     };
     let Some((root, replies)) = read(root, path, problems) else { return Ok(()) };
-    let tree = tree.unwrap_or(&root.id).to_owned();
+    let tree = id.unwrap_or_else(|| root.id.clone());
     if root.role == Role::Assistant {
-        gathering.drop("no_instruction");
+        collector.drop("no_instruction");
     }
     // Messages on the way from the root, each with its replies still to come; at most 64, for JSON nests no deeper.
     let join = |path: &str, place: usize| {
@@ -201,9 +227,9 @@ fn walk(
             if parent.role == Role::Prompter {
                 let turn = u32::try_from(way.len() - 1).unwrap_or(u32::MAX) / 2;
                 let (parent, _, _) = &way[way.len() - 1];
-                gathering.offer(&exchange(parent, &message, &tree, turn))?;
+                collector.add(&exchange(parent, &message, &tree, turn))?;
             } else {
-                gathering.drop("no_instruction");
+                collector.drop("no_instruction");
             }
         }
         way.push((message, replies.into_iter().enumerate(), path));
@@ -258,7 +284,8 @@ fn places(parents: &[Option<usize>]) -> Vec<Place> {
 
 impl Message {
     fn side(&self) -> Side<'_> {
-        Side { text: &self.text, language: self.language.as_deref(), quality: self.quality, deleted: self.deleted }
+        let languages = self.language.as_slice();
+        Side { text: &self.text, languages, quality: self.quality, rejected: self.rejected }
     }
 }
 
@@ -273,16 +300,29 @@ impl RawMessage {
                 return Err(Problem { field: "role".to_owned(), problem });
             }
         };
+        let labels = self.labels.optional("labels")?.unwrap_or_default();
+        let deleted = self.deleted.optional("deleted")? == Some(true);
+        let failed_review = self.review_result.optional("review_result")? == Some(false);
+        let synthetic = self.synthetic.optional("synthetic")? == Some(true);
+        let unfinished = self.tree_state.optional("tree_state")?.is_some_and(|state| state != READY);
+        let reasons = [
+            (deleted, "deleted"),
+            (unfinished, NOT_READY),
+            (failed_review, "failed_review"),
+            (labels.spam.is_some_and(|spam| spam > SPAM_ABOVE), "spam"),
+            (synthetic, "synthetic"),
+        ];
+        let parent = self.parent_id.optional("parent_id")?.map(|id| id.0);
         let message = Message {
-            id: self.message_id.required("message_id")?,
-            parent: self.parent_id.optional("parent_id")?,
-            tree: self.message_tree_id.optional("message_tree_id")?,
+            id: self.message_id.required("message_id")?.0,
+            parent: parent.filter(|parent| !NO_PARENT.iter().any(|none| none.eq_ignore_ascii_case(parent))),
+            tree: self.message_tree_id.optional("message_tree_id")?.map(|id| id.0),
             text: self.text.required("text")?,
             role,
             language: self.lang.optional("lang")?,
             rank: self.rank.optional("rank")?,
-            deleted: self.deleted.optional("deleted")?.unwrap_or(false),
-            quality: self.labels.optional("labels")?.and_then(|labels| labels.0),
+            rejected: reasons.iter().find_map(|&(is_met, reason)| is_met.then_some(reason)),
+            quality: labels.quality,
         };
         Ok((message, self.replies.optional("replies")?.unwrap_or_default()))
     }
@@ -313,28 +353,38 @@ impl Value for Vec<RawMessage> {
     }
 }
 
-impl Value for Quality {
+impl Value for Labels {
     const EXPECTED: &'static str = "labels: lists `name` and `value`, or an object with `quality`";
 
     fn map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut names: Field<Vec<String>> = Field::Missing;
         let mut values: Field<Vec<f64>> = Field::Missing;
-        let mut direct: Field<Labelled> = Field::Missing;
+        let mut quality: Field<Labelled> = Field::Missing;
+        let mut spam: Field<Labelled> = Field::Missing;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "name" => names = map.next_value()?,
                 "value" => values = map.next_value()?,
-                "quality" => direct = map.next_value()?,
+                "quality" => quality = map.next_value()?,
+                "spam" => spam = map.next_value()?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(match (names, values, direct) {
-            (Field::Missing, Field::Missing, Field::Is(Labelled(value))) => Some(Self(Some(value))),
-            (Field::Missing, Field::Missing, Field::Missing) => Some(Self(None)),
-            (Field::Is(names), Field::Is(values), _) if names.len() == values.len() => {
-                Some(Self(names.iter().position(|name| name == "quality").map(|place| values[place])))
+        Ok(match (names, values) {
+            (Field::Missing, Field::Missing) => match (quality, spam) {
+                (Field::Wrong(_), _) | (_, Field::Wrong(_)) => None,
+                (quality, spam) => {
+                    let value = |label: Field<Labelled>| label.known().map(|Labelled(value)| value);
+                    Some(Self { quality: value(quality), spam: value(spam) })
+                }
+            },
+            (Field::Is(names), Field::Is(values)) if names.len() == values.len() => {
+                let value = |label: &str| {
+                    names.iter().position(|name| name == label).and_then(|place| values.get(place).copied())
+                };
+                Some(Self { quality: value("quality"), spam: value("spam") })
             }
             _ => None,
         })

@@ -1,30 +1,31 @@
-//! A file as rows: the lines of JSONL or the elements of one JSON array, plain or gzip, one at a time.
+//! A file as rows, one at a time: the lines of JSONL, the elements of one JSON array, or JSON objects one after another,
+//! however they are broken into lines.
 //!
-//! Bounds what a file may make us hold: its text, a row, the number of rows, and how far gzip may blow up. Tells
-//! formats by their first bytes, never by the file's name. What stands in a row is not looked at.
+//! Bounds what a file may make us hold: its text, a row, the number of rows. Which of the three it is shows in its first
+//! bytes, never in the file's name. What is in a row is not looked at.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, Cursor, Read};
+use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::input::Input;
 use crate::{Error, Result};
 
 /// Text of a whole file, after gzip.
 pub const MOST_TEXT_BYTES: u64 = 512 << 20;
-/// One line, or one element of an array. A longer one is skipped and counted as malformed.
+/// One line, element or object. A longer one is skipped and counted as malformed.
 pub const MOST_ROW_BYTES: usize = 4 << 20;
 pub const MOST_ROWS: u64 = 2_000_000;
-/// Conversations shrink five- to tenfold; a file beyond this was made to fill a disk.
-const MOST_GZIP_RATIO: u64 = 100;
-const LEAST_GZIP_ALLOWANCE: u64 = 16 << 20;
+/// In a row: a file of line breaks alone would be read to its end for nothing.
+const MOST_BLANK_LINES: u64 = 10_000;
+/// Looked at to tell the layout.
+const HEAD_BYTES: u64 = 1 << 16;
+/// A byte order mark, in UTF-8. Files that were put together have it in the middle too.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 pub struct Rows {
-    path: PathBuf,
+    input: Input,
     reader: Box<dyn BufRead>,
-    /// The elements of one JSON array; else lines.
-    array: Option<ArrayState>,
+    layout: Layout,
     /// Lines that were ended so far.
     lines: u64,
     rows: u64,
@@ -33,7 +34,15 @@ pub struct Rows {
     buffer: Vec<u8>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Lines,
+    Array(ArrayState),
+    /// JSON objects that span lines, or several on one line.
+    Objects,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ArrayState {
     Before,
     Within,
@@ -44,49 +53,53 @@ enum ArrayState {
 pub struct Row<'a> {
     /// 1-based: the line on which it starts.
     pub line: u64,
-    /// Place in the JSON array, 0-based; None in JSONL.
+    /// Place in the JSON array, 0-based; None outside arrays.
     pub element: Option<u64>,
     /// Or why it cannot be read.
     pub bytes: Result<&'a [u8], String>,
 }
 
+impl Row<'_> {
+    /// 1-based: its place in a JSON array, else its line.
+    pub fn number(&self) -> u64 {
+        self.element.map_or(self.line, |element| element + 1)
+    }
+}
+
 impl Rows {
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let metadata = file.metadata().map_err(Error::io(path))?;
-        if !metadata.is_file() {
-            return Err(Error::malformed(path, "kind", "it is not a file"));
-        }
-        let mut magic = Vec::new();
-        file.by_ref().take(4).read_to_end(&mut magic).map_err(Error::io(path))?;
-        file.rewind().map_err(Error::io(path))?;
-        let reader = BufReader::with_capacity(1 << 16, file);
-        let gzip = magic.starts_with(&[0x1f, 0x8b]);
-        for (start, what) in
-            [(&b"PAR1"[..], "a Parquet file"), (b"PK\x03\x04", "a zip archive"), (b"\x28\xb5\x2f\xfd", "a zstd file")]
-        {
-            if magic.starts_with(start) {
-                let supported = "JSONL and JSON arrays are, plain or gzip".to_owned();
-                return Err(Error::Unsupported { path: path.to_owned(), what: what.to_owned(), supported });
-            }
-        }
-        let allowance = (metadata.len().saturating_mul(MOST_GZIP_RATIO)).max(LEAST_GZIP_ALLOWANCE);
-        let mut rows = Self {
-            path: path.to_owned(),
-            reader: if gzip {
-                Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(reader)))
-            } else {
-                Box::new(reader)
-            },
-            array: None,
-            lines: 0,
-            rows: 0,
-            taken: 0,
-            most: if gzip { allowance.min(MOST_TEXT_BYTES) } else { MOST_TEXT_BYTES },
-            buffer: Vec::new(),
-        };
-        rows.start()?;
+        let input = Input::open(path)?;
+        let reader: Box<dyn BufRead> = Box::new(std::io::empty());
+        let mut rows =
+            Self { input, reader, layout: Layout::Lines, lines: 0, rows: 0, taken: 0, most: 0, buffer: Vec::new() };
+        rows.rewind()?;
         Ok(rows)
+    }
+
+    /// Back to the first row.
+    pub fn rewind(&mut self) -> Result<()> {
+        let (mut reader, most) = self.input.text()?;
+        let mut head = Vec::new();
+        // What is wrong with the stream is reported where the rows reach it.
+        let error = reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head).err();
+        let layout = layout(&head);
+        let rest: Box<dyn BufRead> = match error {
+            Some(error) => Box::new(std::io::BufReader::new(Failed(Some(error)))),
+            None => reader,
+        };
+        let reader = Box::new(Cursor::new(head).chain(rest));
+        (self.reader, self.most, self.layout) = (reader, most, layout);
+        (self.lines, self.rows, self.taken) = (0, 0, 0);
+        Ok(())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.input.path
+    }
+
+    /// Of the file's bytes. The rows must be rewound before they are read on.
+    pub fn sha256(&self) -> Result<String> {
+        self.input.sha256()
     }
 
     /// Rows given so far.
@@ -96,16 +109,17 @@ impl Rows {
 
     /// The next row; blank lines are none.
     pub fn next(&mut self) -> Result<Option<Row<'_>>> {
-        let row = match self.array {
-            None => self.next_line()?,
-            Some(_) => self.next_element()?,
+        let row = match self.layout {
+            Layout::Lines => self.next_line()?,
+            Layout::Array(_) => self.next_element()?,
+            Layout::Objects => self.next_object()?,
         };
         let Some((line, problem)) = row else { return Ok(None) };
-        let element = self.array.map(|_| self.rows);
+        let element = matches!(self.layout, Layout::Array(_)).then_some(self.rows);
         self.rows += 1;
         if self.rows > MOST_ROWS {
             let problem = format!("the file holds more than {MOST_ROWS} rows; split it");
-            return Err(Error::malformed(&self.path, format!("line {line}"), problem));
+            return Err(Error::malformed(self.path(), format!("line {line}"), problem));
         }
         let bytes = match problem {
             Some(problem) => Err(problem),
@@ -114,26 +128,15 @@ impl Rows {
         Ok(Some(Row { line, element, bytes }))
     }
 
-    /// Skips a byte order mark and tells an array of objects from lines.
-    fn start(&mut self) -> Result<()> {
-        if fill(&mut *self.reader, &self.path, 0)?.starts_with(b"\xef\xbb\xbf") {
-            self.consume(3)?;
-        }
-        let mut visible = fill(&mut *self.reader, &self.path, 0)?.iter().filter(|byte| !byte.is_ascii_whitespace());
-        if visible.next() == Some(&b'[') && matches!(visible.next(), Some(b'{' | b']')) {
-            self.array = Some(ArrayState::Before);
-        }
-        Ok(())
-    }
-
     /// Fills `buffer` with the next line that is not blank: its number, and what is wrong with it.
     fn next_line(&mut self) -> Result<Option<(u64, Option<String>)>> {
+        let mut blank = 0;
         loop {
             self.buffer.clear();
             let mut size = 0;
             let mut ended = false;
             while !ended {
-                let chunk = fill(&mut *self.reader, &self.path, self.lines)?;
+                let chunk = fill(&mut *self.reader, &self.input.path, self.lines)?;
                 if chunk.is_empty() {
                     break;
                 }
@@ -141,15 +144,24 @@ impl Rows {
                 ended = end.is_some();
                 let taken = end.map_or(chunk.len(), |end| end + 1);
                 size += taken;
-                let room = MOST_ROW_BYTES.saturating_sub(self.buffer.len()).min(taken);
-                self.buffer.extend_from_slice(&chunk[..room]);
+                let left = MOST_ROW_BYTES.saturating_sub(self.buffer.len()).min(taken);
+                self.buffer.extend_from_slice(&chunk[..left]);
                 self.consume(taken)?;
             }
             if size == 0 {
                 return Ok(None);
             }
             self.lines += 1;
+            if self.buffer.starts_with(MARK) {
+                self.buffer.drain(..MARK.len());
+            }
             if self.buffer.trim_ascii().is_empty() && size <= MOST_ROW_BYTES {
+                blank += 1;
+                if blank > MOST_BLANK_LINES {
+                    let problem = format!("more than {MOST_BLANK_LINES} blank lines follow one another");
+                    return Err(Error::malformed(self.path(), format!("line {}", self.lines), problem)
+                        .with_hint("Choose a file with rows, or remove its blank lines."));
+                }
                 continue;
             }
             return Ok(Some((self.lines, (size > MOST_ROW_BYTES).then(too_long))));
@@ -159,16 +171,17 @@ impl Rows {
     /// Fills `buffer` with the next element of the array, found by brackets and quotes alone.
     fn next_element(&mut self) -> Result<Option<(u64, Option<String>)>> {
         self.buffer.clear();
-        let mut depth = 0_u64;
-        let (mut in_text, mut escaped) = (false, false);
+        let mut nesting = Nesting::default();
         let mut started_on = None;
         let mut size = 0_usize;
         loop {
-            let chunk = fill(&mut *self.reader, &self.path, self.lines)?;
+            let chunk = fill(&mut *self.reader, &self.input.path, self.lines)?;
             if chunk.is_empty() {
-                let unfinished = self.array.replace(ArrayState::Ended) == Some(ArrayState::Within);
+                let unfinished = self.layout == Layout::Array(ArrayState::Within);
+                self.layout = Layout::Array(ArrayState::Ended);
                 let line = started_on.unwrap_or(self.lines + 1);
-                return Ok(unfinished.then(|| (line, Some("the file ends within the array".to_owned()))));
+                let problem = "the file ends within the array; it was probably cut off in a download or copy";
+                return Ok(unfinished.then(|| (line, Some(problem.to_owned()))));
             }
             let mut taken = 0;
             // Of this element, once it is known: its line and what is wrong with it.
@@ -179,22 +192,22 @@ impl Rows {
                 if byte == b'\n' {
                     self.lines += 1;
                 }
-                if (started_on.is_none() && byte.is_ascii_whitespace()) || self.array == Some(ArrayState::Ended) {
+                if (started_on.is_none() && is_blank(byte)) || self.layout == Layout::Array(ArrayState::Ended) {
                     continue;
                 }
-                if self.array == Some(ArrayState::Before) {
-                    self.array = Some(ArrayState::Within);
+                if self.layout == Layout::Array(ArrayState::Before) {
+                    self.layout = Layout::Array(ArrayState::Within);
                     continue;
                 }
-                if self.array == Some(ArrayState::After) {
+                if self.layout == Layout::Array(ArrayState::After) {
                     // One report for whatever follows.
-                    self.array = Some(ArrayState::Ended);
+                    self.layout = Layout::Array(ArrayState::Ended);
                     found = Some((line, Some("there is text after the array's end".to_owned())));
                     break;
                 }
-                if !in_text && depth == 0 && matches!(byte, b',' | b']') {
+                if nesting.is_outside() && matches!(byte, b',' | b']') {
                     if byte == b']' {
-                        self.array = Some(ArrayState::After);
+                        self.layout = Layout::Array(ArrayState::After);
                     }
                     found = match started_on {
                         Some(started_on) => Some((started_on, (size > MOST_ROW_BYTES).then(too_long))),
@@ -208,16 +221,57 @@ impl Rows {
                 if self.buffer.len() < MOST_ROW_BYTES {
                     self.buffer.push(byte);
                 }
-                if in_text {
-                    in_text = escaped || byte != b'"';
-                    escaped = !escaped && byte == b'\\';
-                } else {
-                    match byte {
-                        b'"' => in_text = true,
-                        b'{' | b'[' => depth += 1,
-                        b'}' | b']' => depth = depth.saturating_sub(1),
-                        _ => {}
-                    }
+                nesting.take(byte);
+            }
+            self.consume(taken)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Fills `buffer` with the next object, or with a line of whatever else is between two objects.
+    fn next_object(&mut self) -> Result<Option<(u64, Option<String>)>> {
+        self.buffer.clear();
+        let mut nesting = Nesting::default();
+        let mut started_on = None;
+        let mut size = 0_usize;
+        // Last byte, and last one that is no white space.
+        let (mut last, mut visible) = (b'\n', 0);
+        loop {
+            let chunk = fill(&mut *self.reader, &self.input.path, self.lines)?;
+            if chunk.is_empty() {
+                let problem = "the file ends within this row; it was probably cut off in a download or copy";
+                return Ok(started_on.map(|line| (line, nesting.is_inside().then(|| problem.to_owned()))));
+            }
+            let mut taken = 0;
+            let mut found = None;
+            for &byte in chunk {
+                // An object can hold another one behind a colon only: this one was never closed.
+                if last == b'\n' && byte == b'{' && nesting.depth == 1 && !nesting.in_text && visible != b':' {
+                    let problem = format!("it is not closed before line {}, where another row begins", self.lines + 1);
+                    found = started_on.map(|line| (line, Some(problem)));
+                    break;
+                }
+                taken += 1;
+                last = byte;
+                let line = self.lines + 1;
+                self.lines += u64::from(byte == b'\n');
+                if started_on.is_none() && (is_blank(byte) || byte == b',') {
+                    continue;
+                }
+                let started_on = *started_on.get_or_insert(line);
+                size += 1;
+                if self.buffer.len() < MOST_ROW_BYTES {
+                    self.buffer.push(byte);
+                }
+                nesting.take(byte);
+                if !byte.is_ascii_whitespace() {
+                    visible = byte;
+                }
+                if !nesting.is_inside() && matches!(byte, b'}' | b']' | b'\n') {
+                    found = Some((started_on, (size > MOST_ROW_BYTES).then(too_long)));
+                    break;
                 }
             }
             self.consume(taken)?;
@@ -232,9 +286,82 @@ impl Rows {
         self.taken += bytes as u64;
         if self.taken > self.most {
             let problem = format!("the file holds more than {} MiB of text; split it", self.most >> 20);
-            return Err(Error::malformed(&self.path, format!("line {}", self.lines + 1), problem));
+            return Err(Error::malformed(self.path(), format!("line {}", self.lines + 1), problem));
         }
         Ok(())
+    }
+}
+
+/// Depth of brackets outside texts, byte by byte.
+#[derive(Default)]
+struct Nesting {
+    depth: u64,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn take(&mut self, byte: u8) {
+        if self.in_text {
+            self.in_text = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+            return;
+        }
+        match byte {
+            b'"' => self.in_text = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    fn is_inside(&self) -> bool {
+        self.in_text || self.depth > 0
+    }
+
+    fn is_outside(&self) -> bool {
+        !self.is_inside()
+    }
+}
+
+fn layout(head: &[u8]) -> Layout {
+    let head = head.strip_prefix(MARK).unwrap_or(head);
+    let after = |place: usize| head[place..].iter().position(|byte| !byte.is_ascii_whitespace()).map(|at| place + at);
+    let Some(start) = after(0) else { return Layout::Lines };
+    if head[start] == b'[' {
+        let next = after(start + 1).map(|place| head[place]);
+        return if matches!(next, Some(b'{' | b']')) { Layout::Array(ArrayState::Before) } else { Layout::Lines };
+    }
+    if head[start] != b'{' {
+        return Layout::Lines;
+    }
+    let mut nesting = Nesting::default();
+    for (place, &byte) in head.iter().enumerate().skip(start) {
+        nesting.take(byte);
+        if byte == b'\n' {
+            // A first row that was cut off is followed by another; one that spans lines goes on.
+            let next = after(place + 1).map(|place| head[place]);
+            return if next.is_none_or(|next| next == b'{') { Layout::Lines } else { Layout::Objects };
+        }
+        if nesting.is_outside() {
+            let rest = head[place + 1..].split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
+            return if matches!(rest, [b'{' | b',', ..]) { Layout::Objects } else { Layout::Lines };
+        }
+    }
+    Layout::Lines
+}
+
+/// White space, or a byte of a byte order mark: no JSON value begins with either.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || MARK.contains(&byte)
+}
+
+/// An error of the stream behind its readable start.
+struct Failed(Option<std::io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
 }
 
@@ -245,7 +372,11 @@ fn fill<'a>(reader: &'a mut dyn BufRead, path: &Path, lines: u64) -> Result<&'a 
         match reader.fill_buf() {
             Ok(_) => break,
             Err(error) if error.kind() == Interrupted => {}
-            Err(error) if matches!(error.kind(), InvalidInput | InvalidData | UnexpectedEof) => {
+            Err(error) if error.kind() == UnexpectedEof => {
+                let place = format!("gzip stream, after line {lines}");
+                return Err(Error::truncated(path, place, "the file ends before the stream does"));
+            }
+            Err(error) if matches!(error.kind(), InvalidInput | InvalidData) => {
                 return Err(Error::malformed(path, format!("gzip stream, after line {lines}"), error.to_string()));
             }
             Err(error) => return Err(Error::io(path)(error)),
@@ -257,4 +388,31 @@ fn fill<'a>(reader: &'a mut dyn BufRead, path: &Path, lines: u64) -> Result<&'a 
 
 fn too_long() -> String {
     format!("it is longer than {} MiB", MOST_ROW_BYTES >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_shows_in_the_first_bytes() {
+        for (text, known) in [
+            ("{\"a\": 1}\n{\"a\": 2}\n", Layout::Lines),
+            ("\u{feff}\n {\"a\": \"}{\"}\r\n", Layout::Lines),
+            ("{\"a\": \"cut\n{\"a\": 2}\n", Layout::Lines),
+            ("{\"a\": 1},\n{\"a\": 2},\n", Layout::Objects),
+            ("text\n{\n", Layout::Lines),
+            ("", Layout::Lines),
+            ("\n [\n {", Layout::Array(ArrayState::Before)),
+            ("[]", Layout::Array(ArrayState::Before)),
+            ("[1, 2]\n", Layout::Lines),
+            ("{\n  \"a\": 1\n}\n", Layout::Objects),
+            ("{\"a\": [1,\n2]}", Layout::Objects),
+            ("{\"a\": 1}{\"a\": 2}", Layout::Objects),
+            ("{\"a\": 1}\r{\"a\": 2}\r", Layout::Objects),
+            ("{\"a\": 1}, {\"a\": 2}", Layout::Objects),
+        ] {
+            assert_eq!(layout(text.as_bytes()), known, "{text:?}");
+        }
+    }
 }

@@ -6,15 +6,24 @@ use std::path::{Path, PathBuf};
 
 use super::rows::MOST_TEXT_BYTES;
 use super::{Pair, PairRule};
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// One side of an exchange, borrowed from its file's rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Side<'a> {
     pub text: &'a str,
-    pub language: Option<&'a str>,
+    /// Each a code or a name; one that fits is enough.
+    pub languages: &'a [String],
     pub quality: Option<f64>,
-    pub deleted: bool,
+    /// Why its own data set rejects it.
+    pub rejected: Option<&'static str>,
+}
+
+impl<'a> Side<'a> {
+    /// A text of which nothing else is known.
+    pub fn of(text: &'a str) -> Self {
+        Self { text, ..Self::default() }
+    }
 }
 
 /// An instruction and a reply to it.
@@ -42,8 +51,8 @@ pub fn check(rule: &PairRule) -> Result<()> {
     }
 }
 
-/// Pairs as they are gathered, and the count of what was left out.
-pub struct Gathering<'a> {
+/// Pairs as they are collected, and the count of what was left out.
+pub struct PairCollector<'a> {
     path: PathBuf,
     rule: &'a PairRule,
     pairs: Vec<Pair>,
@@ -52,7 +61,7 @@ pub struct Gathering<'a> {
     most_text_bytes: u64,
 }
 
-impl<'a> Gathering<'a> {
+impl<'a> PairCollector<'a> {
     pub fn new(path: &Path, rule: &'a PairRule) -> Self {
         Self {
             path: path.to_owned(),
@@ -69,8 +78,8 @@ impl<'a> Gathering<'a> {
         *self.dropped.entry(reason).or_default() += 1;
     }
 
-    pub fn offer(&mut self, exchange: &Exchange<'_>) -> Result<()> {
-        if let Some(reason) = refusal(self.rule, exchange) {
+    pub fn add(&mut self, exchange: &Exchange<'_>) -> Result<()> {
+        if let Some(reason) = rejection_reason(self.rule, exchange) {
             self.drop(reason);
             return Ok(());
         }
@@ -113,17 +122,20 @@ impl<'a> Gathering<'a> {
 }
 
 /// The first reason for which the rule refuses an exchange.
-fn refusal(rule: &PairRule, exchange: &Exchange<'_>) -> Option<&'static str> {
+fn rejection_reason(rule: &PairRule, exchange: &Exchange<'_>) -> Option<&'static str> {
     let sides = [&exchange.instruction, &exchange.response];
     let missing_passes = !exchange.rated;
-    if sides.iter().any(|side| side.deleted) {
-        return Some("deleted");
+    if let Some(reason) = sides.iter().find_map(|side| side.rejected) {
+        return Some(reason);
     }
     if sides.iter().any(|side| side.text.trim().is_empty()) {
         return Some("empty_text");
     }
     if let Some(wanted) = &rule.language
-        && !sides.iter().all(|side| side.language.map_or(missing_passes, |language| language == wanted))
+        && !sides.iter().all(|side| match side.languages {
+            [] => missing_passes,
+            languages => languages.contains(wanted),
+        })
     {
         return Some("language");
     }
@@ -142,7 +154,7 @@ fn refusal(rule: &PairRule, exchange: &Exchange<'_>) -> Option<&'static str> {
             return Some("quality");
         }
     }
-    if sides.iter().any(|side| side.text.split_whitespace().take(rule.words_above + 1).count() <= rule.words_above) {
+    if sides.iter().any(|side| words::pieces(side.text).take(rule.words_above + 1).count() <= rule.words_above) {
         return Some("too_few_words");
     }
     if rule.first_turn_only && exchange.turn != 0 {
@@ -166,14 +178,10 @@ mod tests {
             limit: None,
         };
         let long = "x".repeat(1 << 20);
-        let mut gathering = Gathering { most_text_bytes: 8 << 20, ..Gathering::new(Path::new("f"), &rule) };
-        let exchange = Exchange {
-            instruction: Side { text: &long, ..Side::default() },
-            response: Side { text: "y", ..Side::default() },
-            ..Exchange::default()
-        };
-        let refused = (0..20).find_map(|_| gathering.offer(&exchange).err()).unwrap();
+        let mut collector = PairCollector { most_text_bytes: 8 << 20, ..PairCollector::new(Path::new("f"), &rule) };
+        let exchange = Exchange { instruction: Side::of(&long), response: Side::of("y"), ..Exchange::default() };
+        let refused = (0..20).find_map(|_| collector.add(&exchange).err()).unwrap();
         assert!(refused.to_string().contains("more than 8 MiB"), "{refused}");
-        assert_eq!(gathering.pairs.len(), 7);
+        assert_eq!(collector.pairs.len(), 7);
     }
 }

@@ -13,7 +13,6 @@ mod storage;
 pub use base::BaseModel;
 pub use config::LlamaConfig;
 pub use files::ModelFiles;
-pub(crate) use files::read_small;
 
 /// Where loading stands, for progress: tensors done of all.
 pub type LoadProgress<'a> = &'a mut dyn FnMut(u64, u64);

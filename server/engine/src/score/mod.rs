@@ -1,14 +1,16 @@
 //! Figures of generated instructions that need no model: ROUGE-L, copying, diversity, failure tags.
 //!
-//! Words are lower-cased runs of `\w`. Knows nothing of tokens or models. A text longer than 8,192 words is compared
-//! by its first 8,192; its length counts all of them.
+//! Words are lower-cased runs of `\w`, or single letters in scripts without spaces ([`crate::words`]). Knows nothing of
+//! tokens or models. A text longer than 8,192 words is compared by its first 8,192; its length counts all of them.
 
+mod interner;
 mod overlap;
 mod summary;
 mod tags;
 #[cfg(test)]
 mod tests;
-mod words;
+
+use crate::words;
 
 pub use summary::{Summary, TextFigures, summarise};
 pub use tags::Tag;
@@ -28,7 +30,7 @@ pub struct PairScores {
     pub words: usize,
     /// F1 against the reference, 0..=1 (Lin 2004, with equal weights for precision and recall).
     pub rouge_l: Option<f64>,
-    /// Longest run of words that also stands in the response.
+    /// Longest run of words that is also in the response.
     pub copied_run: usize,
     /// Extractive coverage and density (Grusky et al., arXiv:1804.11283, section 3).
     pub coverage: f64,
@@ -41,13 +43,13 @@ pub struct PairScores {
 pub const COPIED_RUN: usize = 8;
 
 pub fn score_pair(input: &ScoreInput<'_>) -> PairScores {
-    let mut numbers = words::Numbers::default();
-    let generated = numbers.of(input.generated);
-    let response = numbers.of(input.response);
+    let mut interner = interner::WordInterner::default();
+    let generated = interner.words(input.generated);
+    let response = interner.words(input.response);
     let copied = overlap::copying(&generated, &response);
     PairScores {
         words: words::count(input.generated),
-        rouge_l: input.reference.map(|reference| overlap::rouge_l(&generated, &numbers.of(reference))),
+        rouge_l: input.reference.map(|reference| overlap::rouge_l(&generated, &interner.words(reference))),
         copied_run: copied.longest_run,
         coverage: copied.coverage,
         density: copied.density,

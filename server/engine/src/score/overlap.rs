@@ -1,6 +1,6 @@
 //! What two texts share: the longest common subsequence (ROUGE-L) and the fragments copied from one to the other.
 //!
-//! Works on numbered words; time is bounded because their number is (see [`super::words::MOST_WORDS`]).
+//! Works on numbered words; time is bounded because their number is (see [`super::interner::MOST_WORDS`]).
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ fn longest_common(a: &[u32], b: &[u32]) -> usize {
 /// What a text took from a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Copying {
-    /// Longest run of words that also stands in the source.
+    /// Longest run of words that is also in the source.
     pub longest_run: usize,
     pub coverage: f64,
     pub density: f64,

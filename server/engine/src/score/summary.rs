@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use rand::Rng;
 
+use super::interner::WordInterner;
 use super::overlap::{copying, rouge_l};
-use super::words::{self, Numbers};
 use super::{COPIED_RUN, PairScores, ScoreInput, Tag};
+use crate::words;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextFigures {
@@ -41,18 +42,18 @@ pub struct Summary {
 
 /// `scores` are those of [`super::score_pair`] for `inputs`, in the same order.
 pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) -> Summary {
-    let mut numbers = Numbers::default();
-    let generated: Vec<Vec<u32>> = inputs.iter().map(|input| numbers.of(input.generated)).collect();
+    let mut interner = WordInterner::default();
+    let generated: Vec<Vec<u32>> = inputs.iter().map(|input| interner.words(input.generated)).collect();
     let referenced: Vec<(usize, &ScoreInput<'_>, &str)> =
         inputs.iter().enumerate().filter_map(|(at, input)| Some((at, input, input.reference?))).collect();
-    let references: Vec<Vec<u32>> = referenced.iter().map(|(_, _, reference)| numbers.of(reference)).collect();
+    let references: Vec<Vec<u32>> = referenced.iter().map(|(_, _, reference)| interner.words(reference)).collect();
 
-    let mut of_references = Gathered::default();
+    let mut of_references = FigureSums::default();
     for ((_, input, reference), numbered) in referenced.iter().zip(&references) {
-        let copied = copying(numbered, &numbers.of(input.response));
+        let copied = copying(numbered, &interner.words(input.response));
         of_references.add(reference, words::count(reference), copied.longest_run, copied.coverage, copied.density);
     }
-    let mut of_generated = Gathered::default();
+    let mut of_generated = FigureSums::default();
     for (input, score) in inputs.iter().zip(scores) {
         of_generated.add(input.generated, score.words, score.copied_run, score.coverage, score.density);
     }
@@ -75,7 +76,7 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
 }
 
 #[derive(Default)]
-struct Gathered {
+struct FigureSums {
     texts: usize,
     words: Vec<usize>,
     copied: usize,
@@ -83,7 +84,7 @@ struct Gathered {
     density: f64,
 }
 
-impl Gathered {
+impl FigureSums {
     fn add(&mut self, text: &str, words: usize, copied_run: usize, coverage: f64, density: f64) {
         self.texts += 1;
         if !text.trim().is_empty() {

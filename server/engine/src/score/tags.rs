@@ -1,8 +1,9 @@
 //! Failure tags: each a rule that a person can check by reading. They mark what to look at; none is proof.
 
+use super::interner::MOST_WORDS;
 use super::overlap::Copying;
-use super::words;
 use super::{COPIED_RUN, ScoreInput};
+use crate::words;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tag {
@@ -166,7 +167,7 @@ fn asks(text: &str) -> bool {
     if 2 * latin < letters {
         return true;
     }
-    let text: String = text.chars().take(8 * words::MOST_WORDS).collect::<String>().to_lowercase();
+    let text: String = text.chars().take(8 * MOST_WORDS).collect::<String>().to_lowercase();
     // Further steps of a list are an answer's as often as a request's: only the text's first line counts whatever it is.
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate();
     let begins = lines.filter(|(place, line)| *place == 0 || !is_step(line)).any(|(_, line)| {
@@ -225,7 +226,7 @@ fn sentences(line: &str) -> impl Iterator<Item = &str> {
 }
 
 fn loops(text: &str) -> bool {
-    let pieces: Vec<&str> = text.split_whitespace().take(words::MOST_WORDS).collect();
+    let pieces: Vec<&str> = words::pieces(text).take(MOST_WORDS).collect();
     let repeats = |block: usize| {
         let mut same = 0;
         (block..pieces.len()).any(|at| {
@@ -239,9 +240,9 @@ fn loops(text: &str) -> bool {
 
 fn repeats_a_line(text: &str) -> bool {
     let mut counts = std::collections::HashMap::new();
-    text.lines().map(str::trim).take(words::MOST_WORDS).any(|line| {
+    text.lines().map(str::trim).take(MOST_WORDS).any(|line| {
         let count: &mut usize = counts.entry(line).or_default();
         *count += 1;
-        *count >= LEAST_REPEATS && line.split_whitespace().nth(LEAST_LINE_WORDS - 1).is_some()
+        *count >= LEAST_REPEATS && words::pieces(line).nth(LEAST_LINE_WORDS - 1).is_some()
     })
 }

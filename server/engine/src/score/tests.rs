@@ -114,6 +114,19 @@ fn scores_of_a_pair_are_those_worked_out_by_hand() {
 }
 
 #[test]
+fn near_equal_sentences_without_spaces_score_near_one() {
+    let score = |generated, reference| {
+        let response = "茶是用茶叶和热水做的饮料，味道很好。";
+        score_pair(&ScoreInput { response, generated, reference: Some(reference), ended: None })
+    };
+    let chinese = score("请问茶是怎么做的？", "请问茶是怎样做的？");
+    assert_eq!((chinese.words, chinese.rouge_l), (8, Some(7.0 / 8.0)));
+    assert!(score("お茶はどう作りますか", "お茶をどう作りますか").rouge_l > Some(0.85));
+    assert!(score("ชาทำอย่างไร", "ชาทำได้อย่างไร").rouge_l > Some(0.8));
+    assert_eq!(score("Why tea?", "Why milk?").rouge_l, Some(0.5));
+}
+
+#[test]
 fn a_summary_of_nothing_has_no_figures_and_does_not_divide_by_zero() {
     let none = summarise(&[], &[], 1);
     assert_eq!((none.pairs, none.reference, none.rouge_l, none.rouge_l_shuffled), (0, None, None, None));

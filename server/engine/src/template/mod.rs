@@ -103,9 +103,7 @@ impl Template {
         let target = Segments::compile(&text.target, INSTRUCTION, tokenizer);
         let (end_ids, stop_id) = end(&text.end, tokenizer)?;
         let mut stop_ids: Vec<u32> = stop_id.into_iter().collect();
-        if !stop_ids.contains(&tokenizer.eos()) {
-            stop_ids.push(tokenizer.eos());
-        }
+        stop_ids.extend(tokenizer.eos_ids().iter().filter(|id| Some(**id) != stop_id));
         Ok(Self {
             sha256: artifact::sha256(&json),
             prompt_end: prompt.ending().map(ToOwned::to_owned),
@@ -167,7 +165,7 @@ impl Template {
         }
     }
 
-    /// Ids that end a generated instruction: the end marker's, and always the tokenizer's EOS.
+    /// Ids that end a generated instruction: the end marker's, and always every EOS of the model.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
     }

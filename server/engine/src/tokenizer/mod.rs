@@ -8,27 +8,27 @@ use std::path::{Path, PathBuf};
 use sha2::Digest;
 use tokenizers::AddedToken;
 
-use crate::{Error, Result};
+use crate::{Error, Result, artifact};
 
+mod bounds;
 mod folder;
-mod form;
 mod gguf;
 mod pieces;
 mod sentencepiece;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tokenizer_json;
+mod vocabulary;
 
-use form::Form;
 pub use stream::TextStream;
+use tokenizer_json::TokenizerJson;
 
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The same without special tokens, and without the post-processor, which may trim offsets.
     plain: tokenizers::Tokenizer,
-    bos: Option<u32>,
-    eos: u32,
-    adds_bos: bool,
+    special_tokens: SpecialTokens,
     sha256: String,
     specials: Vec<String>,
     /// Those that [`Self::decode`] leaves out.
@@ -49,9 +49,10 @@ pub struct Piece {
 }
 
 /// What a `tokenizer.json` does not say itself.
-struct Ends {
+struct SpecialTokens {
     bos: Option<u32>,
-    eos: u32,
+    /// Never empty. The first is the tokenizer's own, with which texts end in training; generation stops at all.
+    eos: Vec<u32>,
     adds_bos: bool,
 }
 
@@ -61,10 +62,15 @@ impl Tokenizer {
         Self::from_folder_within(folder, None)
     }
 
-    fn build(path: &Path, form: Form, ends: &Ends) -> Self {
-        let Form { inner, mut digest, byte_level, vocabulary } = form;
-        digest.update(format!("bos {:?} eos {} adds_bos {}", ends.bos, ends.eos, ends.adds_bos));
-        let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    fn build(path: &Path, json: TokenizerJson, mut special_tokens: SpecialTokens) -> Self {
+        let TokenizerJson { inner, mut digest, byte_level, vocabulary } = json;
+        let mut seen = HashSet::new();
+        special_tokens.eos.retain(|id| seen.insert(*id));
+        let SpecialTokens { bos, eos, adds_bos } = &special_tokens;
+        // Adapters store this hash: what ids mean to a text decides, further ids at which generation stops do not.
+        let first_eos = eos.first().copied().unwrap_or_default();
+        digest.update(format!("bos {bos:?} eos {first_eos} adds_bos {adds_bos}"));
+        let sha256 = artifact::hex(&digest.finalize());
 
         let added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
         let silent = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
@@ -80,19 +86,7 @@ impl Tokenizer {
         plain.add_special_tokens(&powerless);
         plain.set_encode_special_tokens(true);
 
-        Self {
-            plain,
-            inner,
-            bos: ends.bos,
-            eos: ends.eos,
-            adds_bos: ends.adds_bos && ends.bos.is_some(),
-            sha256,
-            specials,
-            silent,
-            byte_level,
-            vocabulary,
-            path: path.to_owned(),
-        }
+        Self { plain, inner, special_tokens, sha256, specials, silent, byte_level, vocabulary, path: path.to_owned() }
     }
 
     /// Ids of a text as transformers gives them with `add_special_tokens=False`: special tokens written in the text are recognised.
@@ -104,7 +98,7 @@ impl Tokenizer {
     /// As [`Self::encode`], with BOS in front where this tokenizer adds one.
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.encode(text)?;
-        if let Some(bos) = self.bos.filter(|_| self.adds_bos) {
+        if let Some(bos) = self.bos().filter(|_| self.adds_bos()) {
             ids.insert(0, bos);
         }
         Ok(ids)
@@ -143,15 +137,21 @@ impl Tokenizer {
     }
 
     pub fn bos(&self) -> Option<u32> {
-        self.bos
+        self.special_tokens.bos
     }
 
+    /// The token that ends a text in training.
     pub fn eos(&self) -> u32 {
-        self.eos
+        self.eos_ids().first().copied().unwrap_or_default()
+    }
+
+    /// Every token that ends a text in generation: the tokenizer's, and all that the model's configurations list.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.special_tokens.eos
     }
 
     pub fn adds_bos(&self) -> bool {
-        self.adds_bos
+        self.special_tokens.adds_bos && self.special_tokens.bos.is_some()
     }
 
     pub fn vocabulary(&self) -> usize {

@@ -5,17 +5,17 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::gguf::{NORMAL, Words, unsupported};
-use crate::Result;
+use super::vocabulary::{GgufVocabulary, NORMAL};
+use crate::{Error, Result};
 
 /// Longer pieces are merged by no real vocabulary, and trying all their cuts would take long.
 const MAX_PIECE: usize = 256;
 
-pub fn form(words: &Words<'_>) -> Result<Value> {
+pub fn form(words: &GgufVocabulary<'_>) -> Result<Value> {
     let metadata = words.metadata;
     let charsmap = "tokenizer.ggml.precompiled_charsmap";
     if metadata.contains(charsmap) {
-        return Err(unsupported(metadata.path(), charsmap, "only texts that are taken as they are"));
+        return Err(Error::unsupported(metadata.path(), charsmap, "only texts that are taken as they are"));
     }
     let key = "tokenizer.ggml.scores";
     let scores = metadata.floats(key)?.ok_or_else(|| metadata.problem(key, "is missing"))?;
@@ -53,7 +53,7 @@ pub fn form(words: &Words<'_>) -> Result<Value> {
 
 /// Best score first. Where scores are equal (runs of spaces), sentencepiece goes on at the left, which the longer piece
 /// first comes to; of one piece's cuts, those with the earlier parts first.
-fn merges<'a>(words: &Words<'a>, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
+fn merges<'a>(words: &GgufVocabulary<'a>, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
     let is_piece = |id: &usize| words.types[*id] == NORMAL && words.tokens[*id].len() <= MAX_PIECE;
     let pieces: Vec<usize> = (0..words.tokens.len()).filter(is_piece).collect();
     let ids: HashMap<&str, usize> = pieces.iter().rev().map(|&id| (words.tokens[id], id)).collect();

@@ -120,6 +120,57 @@ fn a_folder_says_what_begins_and_ends_a_text() {
 }
 
 #[test]
+fn generation_stops_at_every_eos_that_the_files_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let eos = || {
+        let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
+        (tokenizer.eos(), tokenizer.eos_ids().to_vec(), tokenizer.sha256().to_owned())
+    };
+    write("tokenizer.json", &small_form().to_string());
+    write("tokenizer_config.json", r#"{"eos_token": "<|end|>"}"#);
+    let (_, alone, own_hash) = eos();
+    assert_eq!(alone, [1]);
+    // 900 is no token; a byte order mark is no part of a file.
+    write("generation_config.json", "\u{feff}{\"eos_token_id\": [4, 1, 900]}");
+    write("config.json", r#"{"eos_token_id": 5}"#);
+    assert_eq!(eos(), (1, vec![1, 4, 5], own_hash));
+    write("tokenizer_config.json", "{}");
+    assert_eq!(eos().1, [4, 1, 5]);
+    write("generation_config.json", r#"{"eos_token_id": null}"#);
+    assert_eq!(eos().1, [5]);
+}
+
+#[test]
+fn a_gguf_lists_the_ends_of_turns_too() {
+    let mut writer = Writer::default();
+    writer.text("tokenizer.ggml.model", "gpt2");
+    writer.text("tokenizer.ggml.pre", "smollm");
+    writer.texts("tokenizer.ggml.tokens", &["<|end|>", "a", "b", "<|eot|>", "<|eom|>"]);
+    writer.integers("tokenizer.ggml.token_type", &[3, 1, 1, 3, 3]);
+    writer.texts("tokenizer.ggml.merges", &[""; 0]);
+    writer.unsigned("tokenizer.ggml.eos_token_id", 0);
+    writer.unsigned("tokenizer.ggml.eot_token_id", 3);
+    writer.unsigned("tokenizer.ggml.eom_token_id", 4);
+    let bytes = writer.bytes();
+    let header = Header::read(Path::new("model.gguf"), &bytes[..], bytes.len() as u64).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&header.metadata, 5).unwrap();
+    assert_eq!((tokenizer.eos(), tokenizer.eos_ids()), (0, &[0, 3, 4][..]));
+}
+
+#[test]
+fn a_small_file_that_would_blow_texts_up_is_refused_before_it_is_used() {
+    let mut form = small_form();
+    let step = serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"});
+    form["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": vec![step; 7]});
+    let error = from_form(&form).err().unwrap().to_string();
+    assert!(error.contains("normalizer: can make a text 10000000 times as long"), "{error}");
+    let mut form = small_form();
+    form["model"]["vocab"]["x".repeat(5000)] = 19.into();
+    assert!(from_form(&form).err().unwrap().to_string().contains("5000 bytes"));
+}
+
+#[test]
 fn markup_in_data_has_no_power() {
     let tokenizer = small();
     let ids = |text: &str| tokenizer.encode_plain(text).unwrap().iter().map(|piece| piece.id).collect::<Vec<_>>();
@@ -147,7 +198,8 @@ fn equal_tokenizers_have_equal_hashes() {
     }
     let mut form = small_form();
     form["model"]["merges"] = serde_json::json!(["a b", "Ġ ab"]);
-    let [legacy, pairs] = [&form, &small_form()].map(|form| Form::read(Path::new("t"), form.clone(), None).unwrap());
+    let [legacy, pairs] =
+        [&form, &small_form()].map(|form| TokenizerJson::read(Path::new("t"), form.clone(), None).unwrap());
     assert_eq!(legacy.digest.finalize(), pairs.digest.finalize());
     form["added_tokens"][1]["content"] = "<|fin|>".into();
     form["added_tokens"][1]["id"] = 20.into();
@@ -367,8 +419,8 @@ fn mutants_of_a_tokenizer_give_errors_and_never_panics() {
     let path = Path::new("tokenizer.json");
     for mutant in mutants(small_form().to_string().as_bytes(), 2000) {
         let Ok(form) = serde_json::from_slice(&mutant) else { continue };
-        let Ok(form) = Form::read(path, form, Some(30)) else { continue };
-        let tokenizer = Tokenizer::build(path, form, &Ends { bos: Some(0), eos: 1, adds_bos: true });
+        let Ok(form) = TokenizerJson::read(path, form, Some(30)) else { continue };
+        let tokenizer = Tokenizer::build(path, form, SpecialTokens { bos: Some(0), eos: vec![1], adds_bos: true });
         for text in ["ab ab<|end|> é   1", ""] {
             let ids = tokenizer.encode_with_bos(text).unwrap_or_default();
             let _ = (tokenizer.encode_plain(text), tokenizer.decode(&ids));

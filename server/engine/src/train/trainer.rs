@@ -18,7 +18,7 @@ use crate::memory;
 use crate::model::llama::{DropoutSeed, Gradients, LoraSet, Pass, Products};
 use crate::model::ops::{Rope, Segments, attention, head_loss, target_log_probs};
 use crate::random::{Purpose, derive};
-use crate::{Error, Result};
+use crate::{Error, Result, artifact};
 
 /// New tokens of a sample: enough to see what it has learnt.
 const SAMPLE_TOKENS: usize = 64;
@@ -411,5 +411,5 @@ fn hash_of(train: &[Sequence], validation: &[Sequence]) -> String {
             }
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    artifact::hex(&hash.finalize())
 }

@@ -13,11 +13,13 @@ fn gzip_is_known_by_its_bytes_and_a_cut_stream_is_an_error() {
     whole.write_all(&bytes).unwrap();
     let prepared = prepare(whole.path(), None, &any()).unwrap();
     assert_eq!(prepared.pairs.len(), 5000);
-    assert_eq!(prepared.sha256, artifact::sha256(&bytes));
+    assert_eq!(prepared.sha256, crate::artifact::sha256(&bytes));
 
     let mut cut = tempfile::NamedTempFile::new().unwrap();
     cut.write_all(&bytes[..bytes.len() / 2]).unwrap();
-    assert_eq!(prepare(cut.path(), None, &any()).unwrap_err().code(), spec::ErrorCode::MalformedFile);
+    let error = prepare(cut.path(), None, &any()).unwrap_err();
+    assert_eq!(error.code(), spec::ErrorCode::MalformedFile);
+    assert!(error.to_string().contains("ends before the stream does") && error.hint().contains("cut off"), "{error}");
 }
 
 #[test]
@@ -101,8 +103,72 @@ fn a_file_of_no_known_form_is_refused_by_what_it_holds() {
     assert_eq!(prepare(&std::env::temp_dir(), None, &any()).unwrap_err().code(), spec::ErrorCode::MalformedFile);
 }
 
+#[test]
+fn blank_lines_without_end_are_refused_after_the_first_thousands() {
+    let text = format!("{{\"response\":\"a\"}}\n{}", "\n".repeat(11_000));
+    let error = read_corpus(file(&text).path(), None).unwrap_err().to_string();
+    assert!(error.contains("line 10002: more than 10000 blank lines"), "{error}");
+    let some = "{\"response\":\"a\"}\n".to_owned() + &"\r\n".repeat(9_000) + "{\"response\":\"b\"}\n";
+    assert_eq!(read_corpus(file(&some).path(), None).unwrap().rows[1].row, 9_002);
+}
+
+#[test]
+fn a_file_that_is_not_rows_is_named_for_what_it_is() {
+    let error = |bytes: &[u8]| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        prepare(file.path(), None, &any()).unwrap_err()
+    };
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 1234\n";
+    for (bytes, name, hint) in [
+        (&pointer[..], "a Git LFS pointer", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html><title>Sign in</title>", "an HTML page", "web page"),
+        (b"\xfd7zXZ\0....", "an xz file", "xz -d"),
+        (b"BZh91AY&SY", "a bzip2 file", "bunzip2"),
+        (b"\x28\xb5\x2f\xfd....", "a zstd file", "zstd -d"),
+        (b"PK\x03\x04....", "a zip archive", "unzip"),
+        (b"PAR1....", "a Parquet file", "read_parquet"),
+        (b"\x80\x04\x95....", "a pickle", "Convert"),
+        (&gzip(&[&[b'a'; 257][..], b"ustar", &[0; 250]].concat()), "a tar archive", "tar -xf"),
+        (&gzip(pointer), "a Git LFS pointer", "git lfs pull"),
+        (b"instruction,output\n\"How, really?\",\"Well.\"\n", "a CSV table", "read_csv"),
+        (b"id\ttext\n1\tA page.\n", "a CSV table", "read_csv"),
+        (b"A page about tea.\n\nAnother, about milk.\n", "plain text", "{\"response\""),
+        (b"\xff\xfe\0\0{\0\0\0", "UTF-32", "iconv"),
+    ] {
+        let error = error(bytes);
+        assert!(error.to_string().contains(name), "{name}: {error}");
+        assert!(error.hint().contains(hint), "{name}: {}", error.hint());
+    }
+    let latin = error(b"{\"instruction\":\"caf\xe9\",\"response\":\"b\"}\n").to_string();
+    assert!(latin.contains("byte 20 (0xe9) is not UTF-8"), "{latin}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_is_read_and_special_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let text = "{\"instruction\":\"a\",\"response\":\"b\"}\n".repeat(20_000);
+    let writer = std::thread::spawn({
+        let (pipe, text) = (pipe.clone(), text.clone());
+        move || std::fs::write(pipe, text).unwrap()
+    });
+    let prepared = prepare(&pipe, None, &any()).unwrap();
+    writer.join().unwrap();
+    assert_eq!((prepared.pairs.len(), prepared.sha256), (20_000, crate::artifact::sha256(text.as_bytes())));
+    let refused = prepare(Path::new("/dev/null"), None, &any()).unwrap_err();
+    assert!(refused.to_string().contains("not a regular file"), "{refused}");
+}
+
 /// One small file of each form.
-const FORMS: [&str; 6] = [
+const FORMS: [&str; 8] = [
     "{\"message_id\":\"a\",\"parent_id\":null,\"role\":\"prompter\",\"text\":\"A \\u00e9\",\"lang\":\"en\",\"labels\":{\"name\":[\"quality\"],\"value\":[0.5],\"count\":[3]}}\n\
      {\"message_id\":\"b\",\"parent_id\":\"a\",\"role\":\"assistant\",\"text\":\"B\",\"rank\":0,\"deleted\":false}\n",
     "{\"message_tree_id\":\"t\",\"prompt\":{\"message_id\":\"a\",\"role\":\"prompter\",\"text\":\"A\",\"replies\":\
@@ -111,6 +177,8 @@ const FORMS: [&str; 6] = [
     "{\"instruction\":\"A\",\"response\":\"B\",\"turn\":0,\"quality\":1.5e0}\n",
     "[{\"instruction\":\"A\",\"input\":\"\",\"output\":\"B\"},\n{\"instruction\":\"C\",\"output\":\"D\"}]\n",
     "{\"response\":\"A\"}\n\n{\"response\":\"B\"}",
+    "{\n  \"instruction\": \"A\",\n  \"response\": \"B\",\n  \"history\": [[\"C\", \"D\"]]\n}\n{\n  \"response\": NaN\n}\n",
+    "{\"response\":\"A \\ud83d\",\"generated\":\"B\",\"lang\":\"en\",\"language\":\"English\",\"id\":7}\n",
 ];
 
 #[test]
@@ -150,6 +218,7 @@ fn three_hundred_broken_files_of_each_form_give_rows_or_an_error() {
             // Any outcome will do, as long as there is one.
             let _ = read_corpus(&path, None);
             let _ = read_pairs(&path);
+            let _ = read_scored(&path);
         }
     }
 }

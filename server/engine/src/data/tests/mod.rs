@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod forms;
 mod hostile;
 
 /// A file beside the repository that not everyone has.
@@ -271,12 +272,16 @@ fn a_corpus_takes_rows_with_or_without_an_instruction() {
     let text =
         "{\"response\":\"a\"}\n{\"response\":\"b\",\"instruction\":\"c\"}\n{\"response\":\" \"}\n{\"response\":null}\n";
     let corpus = read_corpus(file(text).path(), None).unwrap();
-    let row = |response: &str, reference: Option<&str>| CorpusRow {
+    let row = |row: u64, response: &str, reference: Option<&str>| CorpusRow {
+        row,
+        source_id: None,
+        url: None,
         response: response.to_owned(),
         reference: reference.map(ToOwned::to_owned),
     };
-    assert_eq!(corpus.rows, [row("a", None), row("b", Some("c"))]);
-    assert_eq!((corpus.dropped["empty_text"], corpus.malformed_count), (1, 1));
+    assert_eq!(corpus.rows, [row(1, "a", None), row(2, "b", Some("c"))]);
+    assert_eq!((corpus.rows_read, corpus.dropped["empty_text"], corpus.malformed_count), (4, 1, 1));
+    assert_eq!(corpus.dropped_rows, [DroppedRow { row: 3, reason: "empty_text" }]);
     let flat = message("a", None, "prompter");
     assert_eq!(read_corpus(file(&flat).path(), None).unwrap_err().code(), spec::ErrorCode::Unsupported);
 }
@@ -284,7 +289,7 @@ fn a_corpus_takes_rows_with_or_without_an_instruction() {
 fn pair(tree: &str, text: &str) -> Pair {
     Pair {
         instruction: text.to_owned(),
-        response: "r\n\u{2028}\"".to_owned(),
+        response: "r\n\u{85}\u{2028}\u{2029}\"".to_owned(),
         tree: tree.to_owned(),
         turn: 0,
         quality: Some(0.1 + 0.2),
@@ -296,10 +301,14 @@ fn written_pairs_are_read_back_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seed.jsonl");
     let pairs = vec![pair("a", "one"), Pair { quality: None, turn: 3, ..pair("b", "two") }];
-    write_pairs(&path, &pairs).unwrap();
+    let sha256 = write_pairs(&path, &pairs).unwrap();
+    crate::artifact::verify_file(&path, &sha256).unwrap();
     assert_eq!(read_pairs(&path).unwrap(), pairs);
     let prepared = prepare(&path, None, &any()).unwrap();
     assert_eq!((prepared.format, prepared.pairs), (Format::Pairs, pairs));
+    // One line a pair to every reader, whatever it takes for a line break.
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.split(['\n', '\u{85}', '\u{2028}', '\u{2029}']).count(), 3, "{text}");
     std::fs::write(&path, "{\"instruction\":\"a\"}\n").unwrap();
     assert_eq!(read_pairs(&path).unwrap_err().code(), spec::ErrorCode::MalformedFile);
 }

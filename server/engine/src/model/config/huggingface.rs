@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{LlamaConfig, unsupported};
-use crate::{Error, Result};
+use super::LlamaConfig;
+use crate::{Error, Result, source};
 
 /// Fields that change the computation, each with the one value that this engine computes.
 const MUST_BE: [(&str, Value, &str); 6] = [
@@ -21,8 +21,7 @@ const MUST_BE: [(&str, Value, &str); 6] = [
 impl LlamaConfig {
     /// From the text of a `config.json`; `path` is for messages.
     pub(crate) fn from_json(path: &Path, text: &[u8]) -> Result<Self> {
-        let root: Value =
-            serde_json::from_slice(text).map_err(|error| Error::malformed(path, "config", error.to_string()))?;
+        let root: Value = source::parse_json(path, text)?;
         let Value::Object(fields) = root else {
             return Err(Error::malformed(path, "config", "is not a JSON object"));
         };
@@ -71,26 +70,32 @@ impl<'a> Fields<'a> {
         let architectures = self.get("architectures").map(Value::to_string).unwrap_or_default();
         match self.get("model_type") {
             Some(Value::String(kind)) if kind == "llama" => {}
-            None if architectures.contains("LlamaForCausalLM") => {}
+            None if architectures.contains("LlamaForCausalLM") || architectures.contains("LlamaModel") => {}
             None => return Err(Error::malformed(self.path, "model_type", "is missing; a Llama's is \"llama\"")),
-            Some(other) => return Err(unsupported(self.path, format!("model_type {other}"), "only \"llama\" is")),
+            Some(other) => {
+                return Err(Error::unsupported(self.path, format!("model_type {other}"), "only \"llama\" is"));
+            }
         }
         for (field, only, why) in MUST_BE {
             if let Some(value) = self.get(field)
                 && *value != only
             {
-                return Err(unsupported(self.path, format!("{field} {}", shortened(value)), why));
+                return Err(Error::unsupported(self.path, format!("{field} {}", shortened(value)), why));
             }
         }
         if let Some(activation) = self.get("hidden_act")
             && !matches!(activation.as_str(), Some("silu" | "swish"))
         {
-            return Err(unsupported(self.path, format!("hidden_act {}", shortened(activation)), "only \"silu\" is"));
+            return Err(Error::unsupported(
+                self.path,
+                format!("hidden_act {}", shortened(activation)),
+                "only \"silu\" is",
+            ));
         }
         if let Some(parallel) = self.optional_size("pretraining_tp")?
             && parallel > 1
         {
-            return Err(unsupported(self.path, format!("pretraining_tp {parallel}"), "only 1 is"));
+            return Err(Error::unsupported(self.path, format!("pretraining_tp {parallel}"), "only 1 is"));
         }
         Ok(())
     }
@@ -109,13 +114,13 @@ impl<'a> Fields<'a> {
                     && kind.as_str() != Some("default")
                 {
                     let what = format!("{field} of {key} {}", shortened(kind));
-                    return Err(unsupported(self.path, what, "only plain rotary embedding (\"default\") is"));
+                    return Err(Error::unsupported(self.path, what, "only plain rotary embedding (\"default\") is"));
                 }
             }
             let known = ["rope_type", "type", "rope_theta", "partial_rotary_factor"];
             if let Some(other) = inner.fields.keys().find(|key| !known.contains(&key.as_str())) {
                 let what = format!("{field} with {other}");
-                return Err(unsupported(self.path, what, "only plain rotary embedding (\"default\") is"));
+                return Err(Error::unsupported(self.path, what, "only plain rotary embedding (\"default\") is"));
             }
             inner.refuse_partial_rotation()?;
             theta = inner.number("rope_theta")?.or(theta);
@@ -126,7 +131,7 @@ impl<'a> Fields<'a> {
 
     fn refuse_partial_rotation(&self) -> Result<()> {
         match self.number("partial_rotary_factor")? {
-            Some(factor) if factor != 1.0 => Err(unsupported(
+            Some(factor) if factor != 1.0 => Err(Error::unsupported(
                 self.path,
                 format!("partial_rotary_factor {factor}"),
                 "every head dimension is rotated",
@@ -242,5 +247,10 @@ mod tests {
             assert!(error.to_string().contains(field) || field == "num_attention_heads", "{error}");
         }
         assert!(read("[]").is_err() && read("{").is_err() && read("").is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_configuration() {
+        assert_eq!(read(&format!("\u{feff}{TINYLLAMA}")).unwrap(), tinyllama());
     }
 }

@@ -110,11 +110,6 @@ impl LlamaConfig {
     }
 }
 
-/// A field that says of a model something this engine does not compute.
-pub(super) fn unsupported(path: &Path, what: impl Into<String>, supported: impl Into<String>) -> Error {
-    Error::Unsupported { path: path.to_owned(), what: what.into(), supported: supported.into() }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;

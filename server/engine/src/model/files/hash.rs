@@ -1,27 +1,18 @@
 //! Hashes that name a base model.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use crate::model::LlamaConfig;
-use crate::{Error, Result};
+use crate::{Error, Result, artifact};
 
 /// Of all bytes of a file, in lower-case hexadecimal.
 pub fn of_file(path: &Path, mut file: &File) -> Result<String> {
     file.rewind().map_err(Error::io(path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex(hasher)),
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io(path)(error)),
-        }
-    }
+    artifact::sha256_reader(file).map_err(Error::io(path))
 }
 
 /// Of a configuration and the hashes of the files that hold its weights, in their order. Depends on what the
@@ -50,9 +41,5 @@ pub fn of_model(config: &LlamaConfig, weights: &[String]) -> String {
         hasher.update(hash);
         hasher.update("\n");
     }
-    hex(hasher)
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    artifact::hex(&hasher.finalize())
 }

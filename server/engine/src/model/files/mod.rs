@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::LlamaConfig;
-use super::config::unsupported;
 use super::storage::{Extent, Storage};
+use crate::file_kind::FileKind;
 use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Result, source};
 
 mod folder;
 mod hash;
@@ -114,7 +113,15 @@ impl ModelFiles {
     fn find(&self, name: &str, shape: &[usize]) -> Result<&StoredTensor> {
         let Some(tensor) = self.tensors.get(name) else {
             let path = self.files.first().map(|file| file.path.as_path()).unwrap_or(Path::new(""));
-            return Err(Error::malformed(path, format!("tensor {name}"), "is missing"));
+            let known = self.config.tensors().iter().filter(|(name, _)| self.tensors.contains_key(name)).count();
+            let problem = match self.tensors.keys().min() {
+                Some(other) if known == 0 => {
+                    format!("is missing; its {} tensors have other names, such as {other}", self.tensors.len())
+                }
+                _ => "is missing".to_owned(),
+            };
+            return Err(Error::malformed(path, format!("tensor {name}"), problem)
+                .with_hint("Get a complete Llama in Hugging Face's format, with all files of its weights."));
         };
         if tensor.shape != shape {
             let problem = format!("has shape {:?}; the configuration asks for {shape:?}", tensor.shape);
@@ -141,11 +148,11 @@ fn halved(values: &[f32], shape: &[usize], head_dim: usize) -> Vec<f32> {
 /// What can be said without the weights' numbers: a folder, a `config.json` alone, or a GGUF file.
 pub fn inspect(path: &Path) -> Result<LlamaConfig> {
     if path.extension().is_some_and(|extension| extension == "json") {
-        return LlamaConfig::from_json(path, &read_small(path, MAX_CONFIG)?);
+        return LlamaConfig::from_json(path, &source::read_small(path, MAX_CONFIG)?);
     }
     let config = path.join("config.json");
     if config.is_file() {
-        return LlamaConfig::from_json(&config, &read_small(&config, MAX_CONFIG)?);
+        return LlamaConfig::from_json(&config, &source::read_small(&config, MAX_CONFIG)?);
     }
     match kind_of(path)? {
         Kind::Folder => Err(missing(&config)),
@@ -156,13 +163,17 @@ pub fn inspect(path: &Path) -> Result<LlamaConfig> {
 fn kind_of(path: &Path) -> Result<Kind> {
     let about = std::fs::metadata(path).map_err(Error::io(path))?;
     if !about.is_dir() {
-        let mut magic = Vec::new();
-        File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(Error::io(path))?;
-        refuse_pickle(path, &magic)?;
-        if magic == super::gguf::MAGIC || has_extension(path, "gguf") {
+        let (file, _) = source::open_regular(path)?;
+        let head = source::head(path, &file)?;
+        let kind = FileKind::of(&head);
+        refuse_pickle(path, kind)?;
+        if kind == Some(FileKind::Gguf) || has_extension(path, "gguf") {
             return Ok(Kind::Gguf(path.to_owned()));
         }
-        return Err(unsupported(path, "a single file of this kind", "give the model's folder or a .gguf file"));
+        if let Some(kind) = kind {
+            return Err(kind.error(path, "a model", "give the model's folder or a .gguf file"));
+        }
+        return Err(Error::unsupported(path, "a single file of this kind", "give the model's folder or a .gguf file"));
     }
     let entries = std::fs::read_dir(path).map_err(Error::io(path))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -174,23 +185,24 @@ fn kind_of(path: &Path) -> Result<Kind> {
     match ggufs[..] {
         [only] => Ok(Kind::Gguf(only.clone())),
         [] => match files.iter().find(|file| is_weights_pickle(file)) {
-            Some(pickle) => refuse_pickle(pickle, &[]).map(|()| Kind::Folder),
+            Some(pickle) => refuse_pickle(pickle, None).map(|()| Kind::Folder),
             None => Err(missing(&path.join("model.safetensors"))),
         },
         _ => {
             let supported = "name the file that is meant";
-            Err(unsupported(path, format!("a folder with {} .gguf files", ggufs.len()), supported))
+            Err(Error::unsupported(path, format!("a folder with {} .gguf files", ggufs.len()), supported))
         }
     }
 }
 
-fn refuse_pickle(path: &Path, magic: &[u8]) -> Result<()> {
-    let zip_or_pickle = magic.starts_with(b"PK\x03\x04") || magic.starts_with(&[0x80, 2]);
-    if zip_or_pickle || is_weights_pickle(path) {
-        let supported = "convert it to safetensors: reading a pickle runs the code in it";
-        return Err(unsupported(path, "a pickle", supported));
+/// PyTorch's own files are pickles, in a zip archive or bare.
+fn refuse_pickle(path: &Path, kind: Option<FileKind>) -> Result<()> {
+    if !matches!(kind, Some(FileKind::Zip | FileKind::Pickle)) && (kind.is_some() || !is_weights_pickle(path)) {
+        return Ok(());
     }
-    Ok(())
+    let supported = "convert it to safetensors: reading a pickle runs the code in it";
+    let hint = "In Python: load the model with transformers and save it with `save_pretrained(folder)`.";
+    Err(Error::unsupported(path, "a pickle", supported).with_hint(hint))
 }
 
 fn is_weights_pickle(path: &Path) -> bool {
@@ -206,25 +218,14 @@ fn missing(path: &Path) -> Error {
 }
 
 impl OpenFile {
+    /// Weights; what is another kind of file is refused by name.
     fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let about = file.metadata().map_err(Error::io(path))?;
-        if !about.is_file() {
-            return Err(Error::malformed(path, "file", "is not a regular file"));
+        let (file, size) = source::open_regular(path)?;
+        match FileKind::of(&source::head(path, &file)?) {
+            None | Some(FileKind::Gguf | FileKind::Safetensors) => Ok(Self { path: path.to_owned(), size, file }),
+            Some(kind) => Err(kind.error(path, "the weights", "safetensors and GGUF are")),
         }
-        Ok(Self { path: path.to_owned(), size: about.len(), file })
     }
-}
-
-/// A whole file of at most `limit` bytes.
-pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Error::io(path))?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::malformed(path, "file", format!("is longer than {limit} bytes, the limit")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

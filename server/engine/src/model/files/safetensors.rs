@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, Metadata};
 
-use super::{Extent, OpenFile, Storage, StoredTensor, unsupported};
+use super::{Extent, OpenFile, Storage, StoredTensor};
 use crate::{Error, Result};
 
 /// A header has about 100 bytes per tensor.
@@ -18,7 +18,7 @@ pub fn read(file: &OpenFile, index: usize) -> Result<Vec<(String, StoredTensor)>
     let mut length = [0; 8];
     source
         .read_exact(&mut length)
-        .map_err(|_| Error::malformed(&file.path, "header", "the file ends in its length"))?;
+        .map_err(|_| Error::truncated(&file.path, "header", format!("the file has {} bytes only", file.size)))?;
     let length = u64::from_le_bytes(length);
     check_length(&file.path, length, file.size)?;
     let mut header = vec![0; length as usize];
@@ -27,9 +27,12 @@ pub fn read(file: &OpenFile, index: usize) -> Result<Vec<(String, StoredTensor)>
 }
 
 fn check_length(path: &Path, length: u64, file_size: u64) -> Result<()> {
-    let limit = MAX_HEADER.min(file_size.saturating_sub(8));
-    if length > limit {
-        return Err(Error::malformed(path, "header", format!("is {length} bytes long; the limit here is {limit}")));
+    if length > MAX_HEADER {
+        let problem = format!("would be {length} bytes long, but at most {MAX_HEADER} are read; is it safetensors?");
+        return Err(Error::malformed(path, "header", problem));
+    }
+    if length > file_size.saturating_sub(8) {
+        return Err(Error::truncated(path, "header", format!("is {length} bytes long; the file has {file_size}")));
     }
     Ok(())
 }
@@ -41,7 +44,12 @@ fn parse(path: &Path, header: &[u8], file_size: u64, index: usize) -> Result<Vec
     let data_length = file_size.saturating_sub(data_start);
     if metadata.data_len() as u64 != data_length {
         let problem = format!("describes {} bytes of data; the file has {data_length}", metadata.data_len());
-        return Err(Error::malformed(path, "header", problem));
+        let is_short = metadata.data_len() as u64 > data_length;
+        return Err(if is_short {
+            Error::truncated(path, "header", problem)
+        } else {
+            Error::malformed(path, "header", problem)
+        });
     }
     let mut tensors = Vec::new();
     for (name, info) in metadata.tensors() {
@@ -53,7 +61,7 @@ fn parse(path: &Path, header: &[u8], file_size: u64, index: usize) -> Result<Vec
             _ if !name.ends_with(".weight") => continue,
             other => {
                 let what = format!("tensor {name}, stored as {other},");
-                return Err(unsupported(path, what, "F32, F16 and BF16 are"));
+                return Err(Error::unsupported(path, what, "F32, F16 and BF16 are"));
             }
         };
         let extent = Extent {

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::{ModelFiles, OpenFile, StoredTensor, TokenizerSource, hash};
 use crate::model::LlamaConfig;
-use crate::model::config::unsupported;
 use crate::model::gguf::{Header, huggingface_name, is_interleaved};
 use crate::{Error, Result};
 
@@ -21,7 +20,7 @@ pub fn open(path: &Path) -> Result<ModelFiles> {
         }
         let Some(name) = huggingface_name(&tensor.name) else {
             let what = format!("tensor {:?}", tensor.name);
-            return Err(unsupported(path, what, "a plain Llama has no such tensor"));
+            return Err(Error::unsupported(path, what, "a plain Llama has no such tensor"));
         };
         let interleaved = is_interleaved(&tensor.name);
         let stored = StoredTensor { file: 0, shape: tensor.shape, extent: tensor.extent, interleaved };

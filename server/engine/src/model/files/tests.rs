@@ -256,6 +256,89 @@ fn pickles_and_strangers_are_refused_with_a_way_out() {
     assert_eq!(refused(&folder.path().join("a.gguf")).code(), spec::ErrorCode::MalformedFile);
 }
 
+#[test]
+fn names_without_their_prefix_are_a_llama_saved_without_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    for tied in [true, false] {
+        let config = tiny(tied);
+        fs::write(folder.path().join("config.json"), config_json(&config)).unwrap();
+        let bare = |name: &str| name.strip_prefix("model.").unwrap_or(name).to_owned();
+        let tensors: Vec<_> = config.tensors().into_iter().map(|(name, shape)| (bare(&name), shape)).collect();
+        fs::write(folder.path().join("model.safetensors"), safetensors(&tensors)).unwrap();
+        let files = ModelFiles::open(folder.path()).unwrap();
+        for (name, shape) in config.tensors() {
+            assert_eq!(files.tensor(&name, &shape).unwrap(), numbers(&bare(&name), &shape));
+        }
+        let others: Vec<_> = tensors.iter().map(|(name, shape)| (format!("gpt.{name}"), shape.clone())).collect();
+        fs::write(folder.path().join("model.safetensors"), safetensors(&others)).unwrap();
+        let message = refused(folder.path()).to_string();
+        assert!(message.contains("model.embed_tokens.weight: is missing"), "{message}");
+        assert!(message.contains("have other names, such as gpt."), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_the_weights_is_named_for_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny(true);
+    write_folder(folder.path(), &config);
+    let weights = folder.path().join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 1234\n";
+    for (bytes, name, hint) in [
+        (&pointer[..], "it is a Git LFS pointer, not the weights", "git lfs pull"),
+        (b"<!doctype html><html>", "it is an HTML page", "web page"),
+        (b"\x80\x02}q\0", "a pickle", "Convert"),
+        (&whole[..5], "the file has 5 bytes only", "incomplete"),
+        (&whole[..100], "bytes long; the file has 100", "incomplete"),
+        (&whole[..whole.len() - 1], "bytes of data; the file has", "incomplete"),
+        (b"some text that is none of it", "is it safetensors?", "replace"),
+    ] {
+        fs::write(&weights, bytes).unwrap();
+        let error = refused(folder.path());
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(error.hint().contains(hint), "{error}: {}", error.hint());
+    }
+    fs::write(folder.path().join("config.json"), pointer).unwrap();
+    for error in [refused(folder.path()), inspect(folder.path()).unwrap_err()] {
+        assert!(error.to_string().contains("config.json") && error.hint().contains("git lfs pull"), "{error}");
+    }
+
+    let gguf = folder.path().join("model.gguf");
+    fs::write(&gguf, pointer).unwrap();
+    assert!(refused(&gguf).hint().contains("git lfs pull"));
+    let whole = write_gguf(&config).bytes();
+    for length in [30, whole.len() / 8, whole.len() - 40] {
+        fs::write(&gguf, &whole[..length]).unwrap();
+        assert!(refused(&gguf).hint().contains("incomplete"), "{length}: {}", refused(&gguf));
+    }
+    let file = File::options().write(true).open(&gguf).unwrap();
+    fs::write(&gguf, &whole).unwrap();
+    // Sparse: a terabyte that takes no space.
+    file.set_len(1 << 40).unwrap();
+    let started = std::time::Instant::now();
+    assert!(refused(&gguf).to_string().contains("last tensor ends at"));
+    assert!(started.elapsed().as_secs() < 5);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_in_a_models_place_is_refused_without_waiting_for_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &tiny(true));
+    for name in ["config.json", "model.safetensors", "model.gguf"] {
+        let path = folder.path().join(name);
+        let _ = fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for error in [refused(folder.path()), refused(&folder.path().join("model.gguf"))] {
+            assert!(!error.to_string().is_empty());
+        }
+        assert!(inspect(&path).is_err());
+        fs::remove_file(&path).unwrap();
+        write_folder(folder.path(), &tiny(true));
+    }
+}
+
 /// Some file systems wait for the disk when a file is overwritten in place, not when it is new.
 fn write_anew(path: &Path, bytes: &[u8]) {
     let _ = fs::remove_file(path);

@@ -2,7 +2,6 @@
 
 use super::{Header, Metadata};
 use crate::model::LlamaConfig;
-use crate::model::config::unsupported;
 use crate::{Error, Result};
 
 impl LlamaConfig {
@@ -12,7 +11,7 @@ impl LlamaConfig {
             Some("llama") => {}
             Some(other) => {
                 let what = format!("architecture {other:.40}");
-                return Err(unsupported(metadata.path(), what, "only \"llama\" is"));
+                return Err(Error::unsupported(metadata.path(), what, "only \"llama\" is"));
             }
             None => return Err(metadata.problem("general.architecture", "is missing")),
         }
@@ -58,14 +57,14 @@ fn head_dim(metadata: &Metadata, hidden_size: usize, heads: usize) -> Result<usi
             && other != head_dim
         {
             let supported = format!("only the head dimension, {head_dim}, is");
-            return Err(unsupported(metadata.path(), format!("{key} {other}"), supported));
+            return Err(Error::unsupported(metadata.path(), format!("{key} {other}"), supported));
         }
     }
     Ok(head_dim)
 }
 
 fn refuse_what_is_not_computed(metadata: &Metadata) -> Result<()> {
-    let refuse = |what: String, supported: &str| Err(unsupported(metadata.path(), what, supported));
+    let refuse = |what: String, supported: &str| Err(Error::unsupported(metadata.path(), what, supported));
     if let Some(kind) = metadata.text("llama.rope.scaling.type")?
         && kind != "none"
     {

@@ -7,6 +7,8 @@ pub struct Bytes<R> {
     source: R,
     left: u64,
     taken: u64,
+    /// More was asked for than there is.
+    ended: bool,
 }
 
 /// What is wrong, for a message that the caller completes with a place.
@@ -15,12 +17,17 @@ pub type Problem = String;
 impl<R: Read> Bytes<R> {
     /// `limit` is what the file has, or may be believed to have.
     pub fn new(source: R, limit: u64) -> Self {
-        Self { source, left: limit, taken: 0 }
+        Self { source, left: limit, taken: 0, ended: false }
     }
 
     /// Bytes taken since the start.
     pub fn position(&self) -> u64 {
         self.taken
+    }
+
+    /// Whether something did not fit into what the file has.
+    pub fn ended(&self) -> bool {
+        self.ended
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
@@ -54,15 +61,16 @@ impl<R: Read> Bytes<R> {
     }
 
     /// That so many items of at least `least` bytes each can follow.
-    pub fn check_count(&self, count: u64, least: u64) -> Result<usize, Problem> {
+    pub fn check_count(&mut self, count: u64, least: u64) -> Result<usize, Problem> {
         match count.checked_mul(least) {
             Some(bytes) => self.check(bytes).map(|()| count as usize),
             None => Err(format!("counts {count} items; only {} bytes are left", self.left)),
         }
     }
 
-    fn check(&self, length: u64) -> Result<(), Problem> {
+    fn check(&mut self, length: u64) -> Result<(), Problem> {
         if length > self.left {
+            self.ended = true;
             return Err(format!("needs {length} bytes; only {} are left", self.left));
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::MAGIC;
 use super::bytes::Bytes;
 use super::metadata::{Metadata, Value};
-use crate::model::config::unsupported;
+use crate::error::TRUNCATED_HINT;
 use crate::model::storage::{Extent, Storage};
 use crate::{Error, Result};
 
@@ -30,11 +30,18 @@ const MAX_TENSORS: u64 = 1 << 16;
 const MAX_NAME: u64 = 1 << 10;
 const MAX_DIMENSIONS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// Behind the last tensor: padding. All of a file is hashed, so one that goes on without end is refused before.
+const MOST_TRAILING: u64 = 1 << 20;
 
 impl Header {
     /// Reads from the start of a file of `size` bytes. `path` is for messages.
     pub fn read(path: &Path, source: impl Read, size: u64) -> Result<Self> {
         let mut bytes = Bytes::new(source, size.min(MAX_HEADER));
+        let header = Self::read_from(path, &mut bytes, size);
+        header.map_err(|error| if bytes.ended() { error.with_hint(TRUNCATED_HINT) } else { error })
+    }
+
+    fn read_from(path: &Path, bytes: &mut Bytes<impl Read>, size: u64) -> Result<Self> {
         let at = |place: &'static str| move |problem| Error::malformed(path, place, problem);
         let magic: [u8; 4] = bytes.array().map_err(at("magic"))?;
         if magic != *MAGIC {
@@ -43,9 +50,9 @@ impl Header {
         match bytes.u32().map_err(at("version"))? {
             2 | 3 => {}
             version if version.swap_bytes() <= 3 => {
-                return Err(unsupported(path, "a big-endian GGUF", "little-endian ones are"));
+                return Err(Error::unsupported(path, "a big-endian GGUF", "little-endian ones are"));
             }
-            version => return Err(unsupported(path, format!("GGUF version {version}"), "versions 2 and 3 are")),
+            version => return Err(Error::unsupported(path, format!("GGUF version {version}"), "versions 2 and 3 are")),
         }
         let n_tensors = bytes.u64().map_err(at("tensor_count"))?;
         let n_keys = bytes.u64().map_err(at("metadata_kv_count"))?;
@@ -60,15 +67,22 @@ impl Header {
             let key = bytes
                 .string(MAX_NAME)
                 .map_err(|problem| Error::malformed(path, format!("metadata key {index}"), problem))?;
-            let value = Value::read(&mut bytes)
-                .map_err(|problem| Error::malformed(path, format!("metadata {key}"), problem))?;
+            let value =
+                Value::read(bytes).map_err(|problem| Error::malformed(path, format!("metadata {key}"), problem))?;
             metadata.insert(key, value)?;
         }
         let mut entries = Vec::new();
         for index in 0..n_tensors {
-            entries.push(Entry::read(path, &mut bytes, index)?);
+            entries.push(Entry::read(path, bytes, index)?);
         }
         let data_start = padded(bytes.position(), alignment(path, &metadata)?);
+        let ends = entries.iter().map(|entry| entry.offset.saturating_add(entry.size_bytes));
+        let end = data_start.saturating_add(ends.max().unwrap_or(0));
+        if size > end.saturating_add(MOST_TRAILING) {
+            let problem = format!("the file has {size} bytes, but its last tensor ends at {end}");
+            return Err(Error::malformed(path, "size", problem)
+                .with_hint("The file was filled up behind its end: get it again."));
+        }
         let tensors = entries.into_iter().map(|entry| entry.placed(path, data_start, size)).collect::<Result<_>>()?;
         Ok(Self { metadata, tensors })
     }
@@ -112,7 +126,7 @@ impl Entry {
         let offset = bytes.u64().map_err(at)?;
         let Some(storage) = storage_of(kind) else {
             let what = format!("tensor {name}, stored as {},", type_name(kind));
-            return Err(unsupported(path, what, Storage::SUPPORTED));
+            return Err(Error::unsupported(path, what, Storage::SUPPORTED));
         };
         let values = dimensions.iter().try_fold(1u64, |product, &n| product.checked_mul(n).filter(|&p| p > 0));
         let row_is_whole = dimensions[0].is_multiple_of(storage.block().0 as u64);
@@ -137,7 +151,7 @@ impl Entry {
                     "its {} bytes at {} + {} lie outside the file's {file_size}",
                     self.size_bytes, data_start, self.offset
                 );
-                Err(Error::malformed(path, format!("tensor {}", self.name), problem))
+                Err(Error::truncated(path, format!("tensor {}", self.name), problem))
             }
         }
     }
@@ -251,6 +265,7 @@ mod tests {
         check(&|w| w.entry("huge", &[1 << 40, 1 << 40], 0, 0), "tensor huge");
         check(&|w| w.entry("empty", &[0], 0, 0), "tensor empty");
         check(&|w| w.entry("ragged", &[4, 33], 8, 0), "tensor ragged");
+        check(&|w| w.data.resize(w.data.len() + (2 << 20), 0), "last tensor ends at");
         check(&|w| w.entry("strange", &[256], 16, 0), "IQ2_XXS");
     }
 

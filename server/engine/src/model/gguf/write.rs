@@ -10,7 +10,7 @@ pub struct Writer {
     pub n_keys: Option<u64>,
     keys: Vec<Vec<u8>>,
     entries: Vec<Vec<u8>>,
-    data: Vec<u8>,
+    pub data: Vec<u8>,
 }
 
 impl Writer {

@@ -7,10 +7,11 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::bounds::{self, MAX_TOKEN};
 use super::malformed;
 use crate::{Error, Result};
 
-pub struct Form {
+pub struct TokenizerJson {
     pub inner: tokenizers::Tokenizer,
     /// Of everything that decides about ids, written in one way.
     pub digest: Sha256,
@@ -21,7 +22,7 @@ pub struct Form {
 
 const MAX_ADDED: usize = 1 << 16;
 
-impl Form {
+impl TokenizerJson {
     /// `rows`: those of the embedding. Added tokens at or above are left out (some folders carry a padding token that
     /// the model never got a row for), words of the vocabulary there are refused.
     pub fn read(path: &Path, mut form: Value, rows: Option<usize>) -> Result<Self> {
@@ -54,9 +55,7 @@ impl Form {
 }
 
 fn check(path: &Path, form: &Value, rows: Option<usize>) -> Result<()> {
-    let unsupported = |what: String, supported: &str| {
-        Err(Error::Unsupported { path: path.to_owned(), what, supported: supported.to_owned() })
-    };
+    let unsupported = |what: String, supported: &str| Err(Error::unsupported(path, what, supported));
     let model = &form["model"];
     let kind = model["type"].as_str().unwrap_or("BPE");
     if kind != "BPE" {
@@ -65,9 +64,7 @@ fn check(path: &Path, form: &Value, rows: Option<usize>) -> Result<()> {
     if model["dropout"].as_f64().is_some_and(|dropout| dropout != 0.0) {
         return unsupported(format!("model.dropout {}", model["dropout"]), "equal texts must give equal ids");
     }
-    if form["normalizer"].to_string().contains("\"Precompiled\"") {
-        return unsupported("a normalizer of type Precompiled".to_owned(), "plain BPE without one is");
-    }
+    bounds::check(path, form)?;
     let Some(words) = model["vocab"].as_object() else {
         return Err(Error::malformed(path, "model.vocab", "is missing"));
     };
@@ -79,6 +76,11 @@ fn check(path: &Path, form: &Value, rows: Option<usize>) -> Result<()> {
     let added = form["added_tokens"].as_array().map_or(0, Vec::len);
     if added > MAX_ADDED {
         return Err(Error::malformed(path, "added_tokens", format!("are {added}; the limit is {MAX_ADDED}")));
+    }
+    let added = form["added_tokens"].as_array().into_iter().flatten().filter_map(|token| token["content"].as_str());
+    if let Some(long) = words.keys().map(String::as_str).chain(added).find(|token| token.len() > MAX_TOKEN) {
+        let problem = format!("has a token of {} bytes; the limit is {MAX_TOKEN}", long.len());
+        return Err(Error::malformed(path, "model.vocab", problem));
     }
     Ok(())
 }
