@@ -54,8 +54,8 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Res
     sync_folder(parent(path))
 }
 
-/// Fills a folder by `fill(temporary_folder)`, writes `manifest.json` (file name -> size, sha256) into it and renames it to `path`.
-/// An older folder of that name is replaced.
+/// Fills a folder by `fill(temporary_folder)`, writes `manifest.json` (file name -> size, sha256) into it and renames
+/// it to `path`. An older folder of that name is replaced.
 pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = temporary_name(path)?;
     let guard = Remove(&temporary);
@@ -124,10 +124,10 @@ pub fn verify_file(path: &Path, sha256: &str) -> Result<()> {
     Err(Error::Corrupt { path: path.to_owned(), expected: sha256.to_owned(), found })
 }
 
-/// Removes what killed processes left under temporary names in `folder` and the folders below it, and puts back a folder
-/// whose replacement was cut off half-way; how many were put right. Nothing may be written there meanwhile. A `folder`
-/// that is not there holds nothing to sweep. One that cannot be swept does not keep the others from it; the first error
-/// is returned.
+/// Removes what killed processes left under temporary names in `folder` and the folders below it, and puts back a
+/// folder whose replacement was cut off half-way; how many were put right. Nothing may be written there meanwhile. A
+/// `folder` that is not there holds nothing to sweep. One that cannot be swept does not keep the others from it; the
+/// first error is returned.
 pub fn sweep(folder: &Path) -> Result<usize> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

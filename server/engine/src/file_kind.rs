@@ -1,4 +1,5 @@
-//! What a file is by its first bytes, for messages: a file that is not what its name says should be named for what it is.
+//! What a file is by its first bytes, for messages: a file that is not what its name says should be named for what it
+//! is.
 
 use std::path::Path;
 

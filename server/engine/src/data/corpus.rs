@@ -64,7 +64,8 @@ pub fn read_corpus(path: &Path, limit: Option<usize>) -> Result<Corpus> {
     while let Some(row) = rows.next()? {
         let answer = match format {
             Format::Lima => dialogue::lima_answer(&row),
-            _ => dialogue::pair_answer(&row).map(Some),
+            Format::Alpaca => dialogue::pair_answer(&row, dialogue::OUTPUT).map(Some),
+            _ => dialogue::pair_answer(&row, dialogue::RESPONSE).map(Some),
         };
         let number = row.number();
         let reason = match answer {

@@ -1,7 +1,7 @@
 //! Rows that hold a whole exchange or conversation: LIMA, plain pairs, Alpaca.
 //!
-//! Their rows carry no tree ids. Rows that begin with the same instruction are taken for one tree, so that the answers to
-//! one question are never on both sides of a split.
+//! Their rows carry no tree ids. Rows that begin with the same instruction are taken for one tree, so that the
+//! answers to one question are never on both sides of a split.
 
 use std::fmt;
 
@@ -11,6 +11,9 @@ use super::field::{Field, Id, Malformed, Problem, Value, parse, skip_list};
 use super::rows::{Row, Rows};
 use super::rule::{Exchange, PairCollector, Side};
 use crate::{Result, artifact};
+
+pub const RESPONSE: &str = "response";
+pub const OUTPUT: &str = "output";
 
 /// The known fields of a row, by any spelling of upper and lower case.
 #[derive(Default)]
@@ -92,10 +95,10 @@ pub fn lima(rows: &mut Rows, collector: &mut PairCollector<'_>, malformed: &mut 
     Ok(())
 }
 
-/// Pairs and Alpaca: they differ in the response's field alone.
-pub fn pairs(rows: &mut Rows, collector: &mut PairCollector<'_>, malformed: &mut Malformed) -> Result<()> {
+/// Pairs and Alpaca: they differ in the response's usual field alone.
+pub fn pairs(rows: &mut Rows, usual: &str, collector: &mut PairCollector<'_>, malformed: &mut Malformed) -> Result<()> {
     while let Some(row) = rows.next()? {
-        match parse::<RawRow>(&row).and_then(RawRow::pair) {
+        match parse::<RawRow>(&row).and_then(|row| row.pair(usual)) {
             Err(problem) => malformed.add(row.line, row.element, problem),
             Ok(pair) => pair.add_to(collector)?,
         }
@@ -112,9 +115,9 @@ pub fn lima_answer(row: &Row<'_>) -> Result<Option<Answer>, Problem> {
 }
 
 /// `reference` before `instruction`: in a file that was written by a model, `instruction` may be that model's.
-pub fn pair_answer(row: &Row<'_>) -> Result<Answer, Problem> {
+pub fn pair_answer(row: &Row<'_>, usual: &str) -> Result<Answer, Problem> {
     let mut row = parse::<RawRow>(row)?;
-    let response = row.response()?;
+    let response = row.response(usual)?;
     let reference = match std::mem::take(&mut row.reference).optional("reference")? {
         Some(reference) if !reference.trim().is_empty() => Some(reference),
         _ => row.instruction()?,
@@ -125,7 +128,7 @@ pub fn pair_answer(row: &Row<'_>) -> Result<Answer, Problem> {
 /// `generated`, or `instruction` if there is none; `reference`, or `instruction` beside a generated text.
 pub fn scored(row: &Row<'_>) -> Result<Scored, Problem> {
     let mut row = parse::<RawRow>(row)?;
-    let response = row.response()?;
+    let response = row.response(RESPONSE)?;
     let generated = std::mem::take(&mut row.generated).optional("generated")?;
     let reference = std::mem::take(&mut row.reference).optional("reference")?;
     let instruction = row.instruction()?;
@@ -150,10 +153,11 @@ struct ReadPair {
 }
 
 impl RawRow {
-    fn response(&mut self) -> Result<String, Problem> {
+    /// In either field; a row without one is told of the `usual` one.
+    fn response(&mut self, usual: &str) -> Result<String, Problem> {
         let response = std::mem::take(&mut self.response).optional("response")?;
         let output = std::mem::take(&mut self.output).optional("output")?;
-        response.or(output).ok_or_else(|| Problem::missing("response"))
+        response.or(output).ok_or_else(|| Problem::missing(usual))
     }
 
     /// With what it is about below it, as a person would have written both.
@@ -181,13 +185,13 @@ impl RawRow {
         }
     }
 
-    fn pair(mut self) -> Result<ReadPair, Problem> {
+    fn pair(mut self, usual: &str) -> Result<ReadPair, Problem> {
         let instruction = match self.instruction()? {
             Some(instruction) => Some(instruction),
             None => std::mem::take(&mut self.generated).optional("generated")?,
         };
         let instruction = instruction.ok_or_else(|| Problem::missing("instruction"))?;
-        let response = self.response()?;
+        let response = self.response(usual)?;
         let history = self.history.optional("history")?.unwrap_or_default().0;
         let tree = match self.tree.optional("tree")? {
             Some(Id(tree)) if !tree.is_empty() => tree,

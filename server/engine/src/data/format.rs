@@ -27,7 +27,8 @@ pub enum Format {
 const MOST_PROBED: usize = 100;
 const MOST_NAMES: usize = 12;
 const MOST_NAME_CHARACTERS: usize = 40;
-const SUPPORTED: &str = "OASST1 messages or trees, LIMA (conversations), pairs (instruction, response) and Alpaca (instruction, output) are";
+const SUPPORTED: &str = "OASST1 messages or trees, LIMA (conversations), pairs (instruction, response) and Alpaca \
+     (instruction, output) are";
 
 /// Forms that are known by name but not read: fields that they all have, the form, and what to do.
 const OTHERS: [(&[&str], &str, &str); 7] = [
@@ -45,7 +46,8 @@ const OTHERS: [(&[&str], &str, &str); 7] = [
 ];
 const CONVERT: &str =
     "Write each exchange as a row: {\"instruction\": the user's text, \"response\": the assistant's text}.";
-const TEXT_HINT: &str = "For responses that are to get an instruction, rename the field to response; training also needs an instruction in each row.";
+const TEXT_HINT: &str = "For responses that are to get an instruction, rename the field to response; \
+     training also needs an instruction in each row.";
 const PLAIN_TEXT_HINT: &str =
     "Make each text one line of JSON: {\"response\": \"the text\"}. In Python: `json.dumps({\"response\": text})`.";
 const CSV_HINT: &str = "Convert it: in Python `pandas.read_csv(IN).to_json(OUT, orient='records', lines=True)`.";

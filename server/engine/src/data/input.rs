@@ -153,7 +153,8 @@ impl Read for Blocking {
     }
 }
 
-/// All members of a gzip file. Zeros behind a member (the padding of tapes and block devices) are skipped, as gzip does.
+/// All members of a gzip file. Zeros behind a member (the padding of tapes and block devices) are skipped, as gzip
+/// does.
 struct Gunzip<R> {
     member: Option<GzDecoder<R>>,
 }

@@ -1,5 +1,5 @@
-//! JSON as Python and JavaScript programs write it, made strict: `NaN` and `Infinity` become null, and the escape of half
-//! a surrogate pair, which is no character, becomes U+FFFD.
+//! JSON as Python and JavaScript programs write it, made strict: `NaN` and `Infinity` become null, and the escape of
+//! half a surrogate pair, which is no character, becomes U+FFFD.
 
 /// None if there is nothing to change.
 pub fn to_strict(text: &str) -> Option<String> {

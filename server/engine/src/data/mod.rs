@@ -44,8 +44,9 @@ pub struct Pair {
     pub quality: Option<f64>,
 }
 
-/// Which exchanges become pairs. A row of LIMA, pairs or Alpaca form that lacks a language, a rank or a quality passes
-/// the rule that asks for it; an OASST1 message that lacks one does not, for there its absence means that nobody rated it.
+/// Which exchanges become pairs. A row of LIMA, pairs or Alpaca form that lacks a language, a rank or a quality
+/// passes the rule that asks for it; an OASST1 message that lacks one does not, for there its absence means that
+/// nobody rated it.
 #[derive(Clone, Debug)]
 pub struct PairRule {
     /// None: any.
@@ -71,12 +72,12 @@ pub struct MalformedRow {
 
 /// What a conversation file gave.
 ///
-/// `dropped` counts, in the order in which they are looked at, an exchange for the first reason that it meets:
-/// what OASST1 itself rejects (`deleted`, `tree_not_ready`, `failed_review`, `spam`, `synthetic`), `empty_text`, `language`,
-/// `no_rank` and `not_best_reply`, `no_quality` and `quality`, `too_few_words`, `not_first_turn`, `limit`. Rows and messages
-/// that made no exchange at all are counted too: `duplicate_id` (a later message with a known id), `orphan` (its parent is
-/// not in the file), `cycle` (it descends from itself), `no_instruction` (an assistant's message that answers no prompter),
-/// `unanswered` (a last turn without a reply) and `too_few_turns`.
+/// `dropped` counts, in the order in which they are looked at, an exchange for the first reason that it meets: what
+/// OASST1 itself rejects (`deleted`, `tree_not_ready`, `failed_review`, `spam`, `synthetic`), `empty_text`,
+/// `language`, `no_rank` and `not_best_reply`, `no_quality` and `quality`, `too_few_words`, `not_first_turn`,
+/// `limit`. Rows and messages that made no exchange at all are counted too: `duplicate_id` (a later message with a
+/// known id), `orphan` (its parent is not in the file), `cycle` (it descends from itself), `no_instruction` (an
+/// assistant's message that answers no prompter), `unanswered` (a last turn without a reply) and `too_few_turns`.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub format: Format,
@@ -92,8 +93,8 @@ pub struct Prepared {
     pub sha256: String,
 }
 
-/// Reads a file, a pipe or standard input (`-`), plain or gzip, and applies the rule. `format` None: told from the first
-/// rows.
+/// Reads a file, a pipe or standard input (`-`), plain or gzip, and applies the rule. `format` None: told from the
+/// first rows.
 ///
 /// Errors: a file that cannot be read, is none of the formats, or is beyond the limits of [`rows`]. A file whose every
 /// exchange is dropped is no error here; [`split()`] refuses what is left of it.
@@ -110,7 +111,8 @@ pub fn prepare(path: &Path, format: Option<Format>, rule: &PairRule) -> Result<P
         Format::OasstMessages => oasst::messages(&mut rows, &mut collector, &mut malformed)?,
         Format::OasstTrees => oasst::trees(&mut rows, &mut collector, &mut malformed)?,
         Format::Lima => dialogue::lima(&mut rows, &mut collector, &mut malformed)?,
-        Format::Pairs | Format::Alpaca => dialogue::pairs(&mut rows, &mut collector, &mut malformed)?,
+        Format::Pairs => dialogue::pairs(&mut rows, dialogue::RESPONSE, &mut collector, &mut malformed)?,
+        Format::Alpaca => dialogue::pairs(&mut rows, dialogue::OUTPUT, &mut collector, &mut malformed)?,
     }
     if rows.count() == 0 {
         return Err(format::no_rows(&rows));

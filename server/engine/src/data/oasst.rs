@@ -90,9 +90,9 @@ struct Message {
     quality: Option<f64>,
 }
 
-/// Where a message hangs.
+/// A message's place in its conversation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     Unknown,
     /// On the path that is being followed.
     Open,
@@ -117,13 +117,13 @@ pub fn messages(rows: &mut Rows, collector: &mut PairCollector<'_>, malformed: &
     }
     let parents: Vec<Option<usize>> =
         messages.iter().map(|message| message.parent.as_ref().and_then(|parent| by_id.get(parent)).copied()).collect();
-    let places = places(&parents);
+    let positions = positions(&parents);
     for (index, message) in messages.iter().enumerate() {
         let orphan = message.parent.is_some() && parents[index].is_none();
         if orphan {
             collector.drop("orphan");
         }
-        let Place::Below(root, depth) = places[index] else {
+        let Position::Below(root, depth) = positions[index] else {
             collector.drop("cycle");
             continue;
         };
@@ -250,36 +250,36 @@ fn exchange<'a>(prompter: &'a Message, reply: &'a Message, tree: &'a str, turn: 
 }
 
 /// Follows every message to the top of its conversation, each edge once, without recursion.
-fn places(parents: &[Option<usize>]) -> Vec<Place> {
-    let mut places = vec![Place::Unknown; parents.len()];
+fn positions(parents: &[Option<usize>]) -> Vec<Position> {
+    let mut positions = vec![Position::Unknown; parents.len()];
     let mut way = Vec::new();
     for start in 0..parents.len() {
         let mut at = start;
         let mut place = loop {
-            match places[at] {
-                Place::Unknown => {
-                    places[at] = Place::Open;
+            match positions[at] {
+                Position::Unknown => {
+                    positions[at] = Position::Open;
                     way.push(at);
                     match parents[at] {
                         Some(parent) => at = parent,
                         None => break None,
                     }
                 }
-                Place::Open => break Some(Place::Cycle),
+                Position::Open => break Some(Position::Cycle),
                 known => break Some(known),
             }
         };
         while let Some(message) = way.pop() {
             let here = match place {
-                None => Place::Below(message, 0),
-                Some(Place::Below(root, depth)) => Place::Below(root, depth + 1),
+                None => Position::Below(message, 0),
+                Some(Position::Below(root, depth)) => Position::Below(root, depth + 1),
                 Some(other) => other,
             };
-            places[message] = here;
+            positions[message] = here;
             place = Some(here);
         }
     }
-    places
+    positions
 }
 
 impl Message {

@@ -1,8 +1,8 @@
-//! A file as rows, one at a time: the lines of JSONL, the elements of one JSON array, or JSON objects one after another,
-//! however they are broken into lines.
+//! A file as rows, one at a time: the lines of JSONL, the elements of one JSON array, or JSON objects one after
+//! another, however they are broken into lines.
 //!
-//! Bounds what a file may make us hold: its text, a row, the number of rows. Which of the three it is shows in its first
-//! bytes, never in the file's name. What is in a row is not looked at.
+//! Bounds what a file may make us hold: its text, a row, the number of rows. Which of the three it is shows in its
+//! first bytes, never in the file's name. What is in a row is not looked at.
 
 use std::io::{BufRead, Cursor, Read};
 use std::path::Path;

@@ -30,8 +30,8 @@ pub struct ScoredRows {
     pub sha256: String,
 }
 
-/// Rows with `response` (or `output`) and `generated` (or `generated_instruction`, or `instruction` if there is neither).
-/// The reference is `reference` or `original_instruction`, or `instruction` beside a generated text.
+/// Rows with `response` (or `output`) and `generated` (or `generated_instruction`, or `instruction` if there is
+/// neither). The reference is `reference` or `original_instruction`, or `instruction` beside a generated text.
 ///
 /// Errors: a file that cannot be read or holds no rows. A file of malformed rows alone is none.
 pub fn read_scored(path: &Path) -> Result<ScoredRows> {

@@ -25,8 +25,8 @@ pub fn write_pairs(path: &Path, pairs: &[Pair]) -> Result<String> {
     Ok(artifact::hex(&hash.finalize()))
 }
 
-/// One row of JSONL with its line break. What is a line break to some readers (U+0085, U+2028, U+2029) is escaped, so that
-/// a row is one line to all of them.
+/// One row of JSONL with its line break. What is a line break to some readers (U+0085, U+2028, U+2029) is escaped, so
+/// that a row is one line to all of them.
 pub fn json_line(row: &impl Serialize) -> std::io::Result<Vec<u8>> {
     let mut line = Vec::new();
     row.serialize(&mut serde_json::Serializer::with_formatter(&mut line, OneLine))?;

@@ -44,7 +44,7 @@ pub struct Copying {
 }
 
 /// Extractive fragments (Grusky et al., arXiv:1804.11283, section 3): from left to right, the longest run of the text's
-/// words that stands in the source. Coverage is the share of the text's words in fragments, density the sum of
+/// words that is in the source. Coverage is the share of the text's words in fragments, density the sum of
 /// the fragments' squared lengths over the text's words. All 0 for a text without words.
 pub fn copying(text: &[u32], source: &[u32]) -> Copying {
     let runs = runs(text, source);
@@ -62,7 +62,7 @@ pub fn copying(text: &[u32], source: &[u32]) -> Copying {
     }
 }
 
-/// For every word of the text: how long a run that begins with it stands somewhere in the source.
+/// For every word of the text: how long a run that begins with it is somewhere in the source.
 fn runs(text: &[u32], source: &[u32]) -> Vec<usize> {
     let mut runs = vec![0; text.len()];
     // Of the text's next word: the run that begins with it at each place of the source.

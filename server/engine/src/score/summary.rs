@@ -11,8 +11,8 @@ use crate::words;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextFigures {
-    /// Of the texts that are not empty (an empty one has no length; the `empty` tag counts it). The mean of the middle two
-    /// where their number is even; 0 without texts.
+    /// Of the texts that are not empty (an empty one has no length; the `empty` tag counts it). The mean of the
+    /// middle two where their number is even; 0 without texts.
     pub median_words: f64,
     /// Share with a copied run of at least [`COPIED_RUN`] words.
     pub copied: f64,
@@ -33,7 +33,8 @@ pub struct Summary {
     pub reference: Option<TextFigures>,
     /// Mean over the pairs with a reference.
     pub rouge_l: Option<f64>,
-    /// Mean ROUGE-L against another pair's reference (a fixed derangement by `seed`); None with fewer than two references.
+    /// Mean ROUGE-L against another pair's reference (a fixed derangement by `seed`); None with fewer than two
+    /// references.
     pub rouge_l_shuffled: Option<f64>,
     /// In [`Tag::ALL`]'s order, zeros included.
     pub tags: Vec<(Tag, usize)>,

@@ -11,20 +11,20 @@ pub enum Tag {
     /// `### Instruction`, an unfilled slot, or a chat mark such as `<|im_start|>` or `[INST]`.
     TemplateLeak,
     /// The text repeats what it was given: its first eight words (all, where it has four to seven) are the response's
-    /// first, or the whole of it, four words at least, stands in the response in one piece.
+    /// first, or the whole of it, four words at least, is in the response in one piece.
     Echo,
-    /// A run of at least [`COPIED_RUN`] words stands in the response.
+    /// A run of at least [`COPIED_RUN`] words is in the response.
     Copied,
     /// Nothing is asked: no question mark, no sentence that begins with a verb of request ("Describe ...") or as a
-    /// question does ("How to ...", "Is there ..."), no such verb after a comma, no phrase such as "I want" or "please".
-    /// The steps of a list are not looked at. Texts mostly in other than Latin letters are not judged.
+    /// question does ("How to ...", "Is there ..."), no such verb after a comma, no phrase such as "I want" or
+    /// "please". The steps of a list are not looked at. Texts mostly in other than Latin letters are not judged.
     NotAnInstruction,
     /// No words.
     Empty,
     /// Known to have been cut off by the length limit.
     NoEnd,
-    /// A block of 1 to 40 pieces (between white space) stands three times or more in a row and fills at least 12
-    /// pieces, or a line of four words or more stands three times.
+    /// A block of 1 to 40 pieces (between white space) comes three times or more in a row and fills at least 12
+    /// pieces, or a line of four words or more comes three times.
     Loop,
 }
 
@@ -104,7 +104,7 @@ const QUESTION_WORDS: &str = "how what when where which who whom whose why";
 /// Words after which a request may still begin: "Now list ...", "Hi, explain ...".
 const OPENERS: &str = "also and but hello hey hi next now ok okay please so thanks then";
 
-/// Phrases that ask wherever they stand.
+/// Phrases that ask wherever they are.
 const REQUESTS: [&str; 26] = [
     "i want",
     "i need",
@@ -168,7 +168,8 @@ fn asks(text: &str) -> bool {
         return true;
     }
     let text: String = text.chars().take(8 * MOST_WORDS).collect::<String>().to_lowercase();
-    // Further steps of a list are an answer's as often as a request's: only the text's first line counts whatever it is.
+    // Further steps of a list are an answer's as often as a request's: only the text's first line counts whatever it
+    // is.
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate();
     let begins = lines.filter(|(place, line)| *place == 0 || !is_step(line)).any(|(_, line)| {
         sentences(line).any(|sentence| {

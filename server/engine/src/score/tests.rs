@@ -198,7 +198,8 @@ fn the_published_outputs_give_the_known_figures() {
     assert_eq!((count(Tag::NoEnd), count(Tag::Empty)), (0, 2));
     eprintln!("{whole:#?}");
 
-    // "Cut at the first Response:": the paragraph behind that label, for there the recipe's model wrote its instruction.
+    // "Cut at the first Response:": the paragraph behind that label, for there the recipe's model wrote its
+    // instruction.
     let cut = summary(&|text| match text.split("Response:").nth(1) {
         Some(behind) => behind.trim().split("\n\n").next().unwrap_or_default().to_owned(),
         None => text.to_owned(),

@@ -1,7 +1,7 @@
 //! A template's text as special tokens and the stretches between them.
 //!
-//! Special tokens are found in the template's own text only. A stretch, with the slot's text where that stands in it, is
-//! encoded as one string, so that its token boundaries are those of the text as a reader would write it.
+//! Special tokens are found in the template's own text only. A stretch, with the slot's text where that stands in it,
+//! is encoded as one string, so that its token boundaries are those of the text as a reader would write it.
 
 use std::ops::Range;
 
@@ -95,9 +95,9 @@ impl Segments {
         Ok(encoded)
     }
 
-    /// As a continuation of a text that ends in `ending`: the ids that the whole text has from there on, where it has a
-    /// token boundary there. Behind a special token (`ending` None), or where no boundary can be had, the text is encoded
-    /// by itself.
+    /// As a continuation of a text that ends in `ending`: the ids that the whole text has from there on, where it has
+    /// a token boundary there. Behind a special token (`ending` None), or where no boundary can be had, the text is
+    /// encoded by itself.
     pub fn encode_behind(&self, tokenizer: &Tokenizer, filling: &str, ending: Option<&str>) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for (place, segment) in self.0.iter().enumerate() {
@@ -150,8 +150,8 @@ impl Slotted {
             .collect();
     }
 
-    /// Leaves out tokens at the response's end, whole characters, until at most `most` ids are left: how many. None where
-    /// even without any of the response it does not fit.
+    /// Leaves out tokens at the response's end, whole characters, until at most `most` ids are left: how many. None
+    /// where even without any of the response it does not fit.
     pub fn shorten(&mut self, most: usize) -> Option<usize> {
         let excess = self.ids.len().saturating_sub(most);
         let mut kept = self.response.len().checked_sub(excess)?;

@@ -39,7 +39,7 @@ pub struct Tokenizer {
     path: PathBuf,
 }
 
-/// A token with the byte range of the text that it stands for. Ranges are in order and lie on character bounds; the
+/// A token with the byte range of the text that it covers. Ranges are in order and are on character bounds; the
 /// tokens of one split character all have that character's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -57,7 +57,8 @@ struct SpecialTokens {
 }
 
 impl Tokenizer {
-    /// `folder/tokenizer.json`, with BOS/EOS from tokenizer_config.json, generation_config.json or config.json beside it.
+    /// `folder/tokenizer.json`, with BOS/EOS from tokenizer_config.json, generation_config.json or config.json beside
+    /// it.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         Self::from_folder_within(folder, None)
     }
@@ -89,7 +90,8 @@ impl Tokenizer {
         Self { plain, inner, special_tokens, sha256, specials, silent, byte_level, vocabulary, path: path.to_owned() }
     }
 
-    /// Ids of a text as transformers gives them with `add_special_tokens=False`: special tokens written in the text are recognised.
+    /// Ids of a text as transformers gives them with `add_special_tokens=False`: special tokens written in the text
+    /// are recognised.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| malformed(&self.path, "text", &*error))?;
         Ok(encoding.get_ids().to_vec())

@@ -1,5 +1,5 @@
-//! HF's `config.json`, of transformers 4 and 5, with transformers' own defaults for what may be left out. Whatever would
-//! make transformers compute something else than this engine does is refused by the field's name.
+//! HF's `config.json`, of transformers 4 and 5, with transformers' own defaults for what may be left out. Whatever
+//! would make transformers compute something else than this engine does is refused by the field's name.
 
 use std::path::Path;
 
