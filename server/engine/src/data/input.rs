@@ -157,16 +157,16 @@ impl Read for Blocking {
 /// does.
 struct Gunzip<R> {
     member: Option<GzDecoder<R>>,
+    /// Told again whenever it is read on: the decoder tells it once.
+    failure: Option<(std::io::ErrorKind, String)>,
 }
 
 impl<R: BufRead> Gunzip<R> {
     fn new(reader: R) -> Self {
-        Self { member: Some(GzDecoder::new(reader)) }
+        Self { member: Some(GzDecoder::new(reader)), failure: None }
     }
-}
 
-impl<R: BufRead> Read for Gunzip<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+    fn read_member(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         loop {
             let Some(member) = &mut self.member else { return Ok(0) };
             let read = member.read(bytes)?;
@@ -191,6 +191,23 @@ impl<R: BufRead> Read for Gunzip<R> {
                     None => rest.consume(zeros),
                 }
             }
+        }
+    }
+}
+
+impl<R: BufRead> Read for Gunzip<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        if self.failure.is_none() {
+            match self.read_member(bytes) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    self.failure = Some((error.kind(), error.to_string()));
+                }
+                read => return read,
+            }
+        }
+        match &self.failure {
+            Some((kind, problem)) => Err(std::io::Error::new(*kind, problem.as_str())),
+            None => Ok(0),
         }
     }
 }

@@ -80,14 +80,10 @@ impl Rows {
     pub fn rewind(&mut self) -> Result<()> {
         let (mut reader, most) = self.input.text()?;
         let mut head = Vec::new();
-        // What is wrong with the stream is reported where the rows reach it.
-        let error = reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head).err();
+        // An error of the stream comes again, and is reported, where the rows reach it.
+        let _ = reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head);
         let layout = layout(&head);
-        let rest: Box<dyn BufRead> = match error {
-            Some(error) => Box::new(std::io::BufReader::new(Failed(Some(error)))),
-            None => reader,
-        };
-        let reader = Box::new(Cursor::new(head).chain(rest));
+        let reader = Box::new(Cursor::new(head).chain(reader));
         (self.reader, self.most, self.layout) = (reader, most, layout);
         (self.lines, self.rows, self.taken) = (0, 0, 0);
         Ok(())
@@ -354,15 +350,6 @@ fn layout(head: &[u8]) -> Layout {
 /// White space, or a byte of a byte order mark: no JSON value begins with either.
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || MARK.contains(&byte)
-}
-
-/// An error of the stream behind its readable start.
-struct Failed(Option<std::io::Error>);
-
-impl Read for Failed {
-    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-        self.0.take().map_or(Ok(0), Err)
-    }
 }
 
 /// The reader's next bytes; empty at the end. `lines` were read before, for the message.
