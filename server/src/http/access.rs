@@ -1,4 +1,4 @@
-//! The token that lets a person in, and the cookie that it is traded for.
+//! The access token, and the session cookie that it is exchanged for.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -13,19 +13,19 @@ use crate::service::{new_token, token_is_well_formed};
 const COOKIE_DAYS: u32 = 30;
 
 pub struct Access {
-    /// None: everyone is let in.
+    /// None: no token is needed.
     token: Option<String>,
     /// What the cookie holds: derived from the token, so that the cookie does not give the token away.
     session: String,
-    /// Holds the port, since browsers keep one set of cookies for all ports of a host.
+    /// Its name holds the port, since browsers share cookies between all ports of a host.
     cookie: String,
 }
 
-/// Who asks.
+/// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
     Owner,
-    /// Anyone else: sees the page that says how to get in, and reports whose link they hold.
+    /// Without the cookie: sees how to sign in, and shared reports.
     Guest,
 }
 
@@ -36,7 +36,7 @@ impl Access {
         if no_auth {
             return Ok(Self { token: None, session: String::new(), cookie });
         }
-        let token = kept_token(&data.join("token"))?;
+        let token = read_or_create_token(&data.join("token"))?;
         let session = engine::artifact::sha256(format!("backtranslate session {token}").as_bytes());
         Ok(Self { token: Some(token), session, cookie })
     }
@@ -74,24 +74,24 @@ fn equal(secret: &str, given: &str) -> bool {
     secret.as_bytes().ct_eq(given.as_bytes()).into()
 }
 
-fn kept_token(path: &Path) -> Result<String, AppError> {
+fn read_or_create_token(path: &Path) -> Result<String, AppError> {
     let mut kept = String::new();
     if let Ok(file) = File::open(path) {
         // No more than a token can have: a wrong file is not read whole.
         let _ = file.take(256).read_to_string(&mut kept);
     }
-    let trouble = |error: std::io::Error| {
+    let unwritable = |error: std::io::Error| {
         AppError::internal(
-            format!("The token cannot be kept in {}: {error}.", path.display()),
+            format!("The token cannot be stored in {}: {error}.", path.display()),
             "Check that the data folder is writable.",
         )
     };
     if token_is_well_formed(kept.trim()) {
-        restrict(path).map_err(trouble)?;
+        restrict(path).map_err(unwritable)?;
         return Ok(kept.trim().to_owned());
     }
     let token = new_token()?;
-    write_private(path, &token).map_err(trouble)?;
+    write_private(path, &token).map_err(unwritable)?;
     Ok(token)
 }
 

@@ -1,4 +1,4 @@
-//! Answers that are not pages of the app: errors as JSON, and the few plain pages for those who are not let in.
+//! Answers that are not pages of the app: errors as JSON, and plain pages for those who are not signed in.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,7 +9,7 @@ pub fn error(status: StatusCode, error: AppError) -> Response {
     (status, Json(error)).into_response()
 }
 
-/// An error of the service, under the status that says the same.
+/// An error of the service, with the status of its code.
 pub fn service_error(given: AppError) -> Response {
     let status = StatusCode::from_u16(given.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     error(status, given)
@@ -28,14 +28,14 @@ pub fn too_slow() -> Response {
     error(StatusCode::REQUEST_TIMEOUT, refused)
 }
 
-/// For those without the cookie: says how to get in, and nothing else.
-pub fn sign_in(path_wants_page: bool) -> Response {
-    if !path_wants_page {
+/// For those without the cookie: says how to sign in, and nothing else.
+pub fn sign_in(wants_html: bool) -> Response {
+    if !wants_html {
         return service_error(not_signed_in());
     }
     let text = "<p>This notebook is private. Open the link that <code>backtranslate serve</code> printed when it started: \
-                it ends in <code>?token=…</code> and lets this browser in.</p>\
-                <p>The token also stands in the file <code>token</code> of the data folder: \
+                it ends in <code>?token=…</code> and signs this browser in.</p>\
+                <p>The token is also in the file <code>token</code> of the data folder: \
                 add <code>/?token=</code> and the token to this address.</p>";
     plain_page(StatusCode::UNAUTHORIZED, "Not signed in", text)
 }

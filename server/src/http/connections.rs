@@ -138,10 +138,10 @@ pub async fn accept(
                 serve(stream, connection, router, shutdown).await;
                 table.remove(number);
             });
-        } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
             tasks.spawn(async move {
                 let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse(stream)).await;
-                drop(place);
+                drop(permit);
             });
         }
     }

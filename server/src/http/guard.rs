@@ -1,5 +1,5 @@
 //! What every request passes before anything else sees it: host, origin, session, size; and the headers of every
-//! answer. Refuses by default: what is open stands in one short list.
+//! answer. Refuses by default: `paths::is_public` is the short list of what is open.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,7 +19,7 @@ use super::{Shared, answer, paths};
 
 /// Of everything but uploads, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pages of shared reports that are made for guests at a time.
 const MAX_RENDERS: usize = 4;
@@ -38,15 +38,15 @@ impl GuestReports {
         Self { renders: Semaphore::new(MAX_RENDERS), readers: Arc::new(Semaphore::new(MAX_READERS)) }
     }
 
-    /// Waits for its turn, and lets go of it when the answer has been sent.
+    /// Waits for a permit, and holds it until the answer has been sent.
     async fn answer(&self, request: Request, next: Next) -> Response {
-        let place = tokio::time::timeout(READER_TIMEOUT, Arc::clone(&self.readers).acquire_owned()).await;
-        let (Ok(Ok(place)), Ok(_render)) = (place, self.renders.acquire().await) else {
+        let reader = tokio::time::timeout(READER_TIMEOUT, Arc::clone(&self.readers).acquire_owned()).await;
+        let (Ok(Ok(reader)), Ok(_render)) = (reader, self.renders.acquire().await) else {
             return answer::busy();
         };
         next.run(request).await.map(|body| {
             Body::from_stream(body.into_data_stream().map(move |part| {
-                let _held = &place;
+                let _held = &reader;
                 part
             }))
         })
@@ -80,7 +80,7 @@ async fn admit(shared: &Shared, mut request: Request) -> Result<Request, Respons
         && path == "/"
         && let Some(token) = token_in(request.uri())
     {
-        return Err(trade(shared, token));
+        return Err(exchange(shared, token));
     }
     let session = shared.access.session(request.headers());
     if session == Session::Owner
@@ -106,8 +106,8 @@ fn token_in(uri: &Uri) -> Option<&str> {
     uri.query()?.split('&').find_map(|field| field.strip_prefix("token="))
 }
 
-/// The token for a cookie, and the clean address.
-fn trade(shared: &Shared, token: &str) -> Response {
+/// Exchanges the token for the cookie, and redirects to the address without it.
+fn exchange(shared: &Shared, token: &str) -> Response {
     if shared.access.token().is_none() {
         return Redirect::to("/").into_response();
     }
@@ -121,7 +121,7 @@ fn trade(shared: &Shared, token: &str) -> Response {
     response
 }
 
-/// Reads the body here, so that neither a large nor a slow one reaches anyone.
+/// Reads the body here, so that no handler sees a large or slow one.
 async fn with_small_body(request: Request) -> Result<Request, Response> {
     let declared =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -130,7 +130,7 @@ async fn with_small_body(request: Request) -> Result<Request, Response> {
         return Err(refused());
     }
     let (parts, body) = request.into_parts();
-    match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_LIMIT)).await {
+    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_LIMIT)).await {
         Ok(Ok(bytes)) => Ok(Request::from_parts(parts, Body::from(bytes))),
         Ok(Err(_)) => Err(refused()),
         Err(_) => Err(answer::too_slow()),

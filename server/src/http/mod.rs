@@ -64,7 +64,7 @@ impl HttpOptions {
     }
 }
 
-/// What every request handler may look at.
+/// What every request handler can use.
 struct Shared {
     service: Arc<Service>,
     access: Access,
@@ -118,7 +118,7 @@ impl Site {
         self.address
     }
 
-    /// The address that lets a person in: with the token, unless everyone is.
+    /// The address to open: with the token, unless none is needed.
     pub fn link(&self) -> String {
         let host = if self.address.ip().is_unspecified() {
             SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.address.port()))
@@ -131,7 +131,7 @@ impl Site {
         }
     }
 
-    /// Serves until `stop`, then lets the running run save, ends sockets, and returns within ten seconds.
+    /// Serves until `stop`, then lets the active run save, closes sockets, and returns within ten seconds.
     pub async fn run(self, stop: CancellationToken) {
         let Self { listener, connection_limit, shared, .. } = self;
         let router = router::router(&shared);

@@ -30,7 +30,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// Runs that are not over, and experiments one by one, that one socket may watch.
 const MAX_WATCHED: usize = 200;
 /// Events per read of the log.
-const PORTION: u32 = 500;
+const BATCH: u32 = 500;
 /// A client that is further behind gets a snapshot.
 const MAX_REPLAYED: u64 = 5_000;
 
@@ -38,7 +38,7 @@ const MAX_REPLAYED: u64 = 5_000;
 struct Gone;
 
 pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
-    let Ok(place) = Arc::clone(&shared.viewers).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&shared.viewers).try_acquire_owned() else {
         let refused = AppError::queue_full(format!("{MAX_VIEWERS} pages are watching already."), "Close some of them.");
         return answer::error(StatusCode::TOO_MANY_REQUESTS, refused);
     };
@@ -55,7 +55,7 @@ pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) 
                 if let Err(panic) = AssertUnwindSafe(viewer.serve(notices, &shared)).catch_unwind().await {
                     tracing::error!(panic = panic_text(&*panic), "a socket panicked");
                 }
-                drop(place);
+                drop(permit);
             })
         })
         .into_response()
@@ -170,14 +170,14 @@ impl Viewer {
         self.runs.insert(run, after);
         let mut sent = after;
         loop {
-            let events = match self.ask(move |service| service.events(run, sent, PORTION)).await {
+            let events = match self.ask(move |service| service.events(run, sent, BATCH)).await {
                 Ok(events) => events,
                 Err(error) => {
                     self.runs.remove(&run);
                     return self.send_error(error).await;
                 }
             };
-            let complete = events.len() < PORTION as usize;
+            let complete = events.len() < BATCH as usize;
             for event in events {
                 sent = event.seq;
                 self.send_event(event).await?;

@@ -19,44 +19,46 @@ use tokio::sync::Semaphore;
 use super::{Shared, answer};
 use crate::service::new_token;
 
-const AT_A_TIME: usize = 4;
-/// Between two portions of a body.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_UPLOADS: usize = 4;
+/// Between two chunks of a body.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where bodies lie while they arrive.
+/// The folder for bodies while they arrive.
 pub struct Incoming {
     folder: PathBuf,
     limit: u64,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
 impl Incoming {
-    /// Forgets what an earlier process did not finish receiving.
+    /// Deletes what an earlier process did not finish receiving.
     pub fn open(data: &Path, limit: u64) -> Result<Self, AppError> {
         let folder = data.join("incoming");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).map_err(|error| {
             AppError::internal(
-                format!("{} cannot be made: {error}.", folder.display()),
+                format!("The folder {} cannot be created: {error}.", folder.display()),
                 "Check that the data folder is writable.",
             )
         })?;
-        Ok(Self { folder, limit, places: Semaphore::new(AT_A_TIME) })
+        Ok(Self { folder, limit, permits: Semaphore::new(MAX_UPLOADS) })
     }
 }
 
 #[derive(Deserialize)]
-pub struct Named {
+pub struct UploadQuery {
     #[serde(default)]
     name: String,
 }
 
 /// `POST /upload?name=…` with the file as the body; answers with the `DataFile` that it became.
-pub async fn upload(State(shared): State<Arc<Shared>>, Query(named): Query<Named>, request: Request) -> Response {
+pub async fn upload(State(shared): State<Arc<Shared>>, Query(query): Query<UploadQuery>, request: Request) -> Response {
     let incoming = &shared.incoming;
-    let Ok(_place) = incoming.places.try_acquire() else {
-        let refused =
-            AppError::queue_full(format!("{AT_A_TIME} uploads are under way already."), "Wait until one has finished.");
+    let Ok(_permit) = incoming.permits.try_acquire() else {
+        let refused = AppError::queue_full(
+            format!("{MAX_UPLOADS} uploads are in progress already."),
+            "Wait until one has finished.",
+        );
         return answer::service_error(refused);
     };
     let declared =
@@ -73,14 +75,14 @@ pub async fn upload(State(shared): State<Arc<Shared>>, Query(named): Query<Named
         return refusal;
     }
     let resources = Arc::clone(shared.service.resources());
-    let added = tokio::task::spawn_blocking(move || resources.add_upload(&named.name, &temporary.0)).await;
+    let added = tokio::task::spawn_blocking(move || resources.add_upload(&query.name, &temporary.0)).await;
     match added {
         Ok(Ok(file)) => Json(file).into_response(),
         Ok(Err(error)) => answer::service_error(error),
         Err(error) => {
-            tracing::error!(%error, "an upload hit a fault");
+            tracing::error!(%error, "an upload panicked");
             answer::service_error(AppError::internal(
-                "The upload hit a fault of this program.",
+                "The upload failed through a fault of this program.",
                 "See the server's log.",
             ))
         }
@@ -94,24 +96,24 @@ async fn receive(path: &Path, body: Body, limit: u64) -> Result<(), Response> {
         answer::service_error(refused)
     };
     let mut file = File::create_new(path).await.map_err(unwritable)?;
-    let mut portions = body.into_data_stream();
+    let mut chunks = body.into_data_stream();
     let mut received: u64 = 0;
     loop {
-        let portion = match tokio::time::timeout(PATIENCE, portions.next()).await {
+        let chunk = match tokio::time::timeout(CHUNK_TIMEOUT, chunks.next()).await {
             Err(_) => return Err(answer::too_slow()),
             Ok(None) => break,
             Ok(Some(Err(error))) => {
-                tracing::debug!(%error, "an upload broke off");
-                let refused = AppError::connection("The upload broke off.", "Try again.");
+                tracing::debug!(%error, "an upload was interrupted");
+                let refused = AppError::connection("The upload was interrupted.", "Try again.");
                 return Err(answer::service_error(refused));
             }
-            Ok(Some(Ok(portion))) => portion,
+            Ok(Some(Ok(chunk))) => chunk,
         };
-        received += portion.len() as u64;
+        received += chunk.len() as u64;
         if received > limit {
             return Err(answer::too_large("The file", limit));
         }
-        file.write_all(&portion).await.map_err(unwritable)?;
+        file.write_all(&chunk).await.map_err(unwritable)?;
     }
     if received == 0 {
         return Err(answer::service_error(AppError::malformed_file("The file is empty.", "Choose another file.")));
@@ -119,7 +121,7 @@ async fn receive(path: &Path, body: Body, limit: u64) -> Result<(), Response> {
     file.sync_all().await.map_err(unwritable)
 }
 
-/// A file that is gone when nobody needs it any more.
+/// Deletes the file when dropped.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
