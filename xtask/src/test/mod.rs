@@ -49,8 +49,9 @@ const STEPS: &[Step] = &[
     Step { name: "advisories", about: "Known vulnerabilities of dependencies (cargo-deny)", run: deny::advisories },
     Step { name: "clippy", about: "Lints of everything native", run: steps::clippy },
     Step { name: "clippy-page", about: "Lints of the page as WebAssembly", run: steps::clippy_page },
-    Step { name: "tests", about: "Unit and integration tests", run: steps::tests },
+    // Before the first build of the server, which has the page inside: it is compiled once.
     Step { name: "page", about: "The page's build", run: steps::page },
+    Step { name: "tests", about: "Unit and integration tests", run: steps::tests },
     Step { name: "server", about: "The server's build", run: steps::server },
     Step { name: "dist", about: "The archive: unpacked and served from an empty folder", run: steps::dist },
     Step { name: "end2end", about: "Playwright, in a real browser against the built server", run: steps::end2end },
