@@ -53,8 +53,11 @@ pub fn read_config(kind: CellKind, format: i64, text: &str) -> (CellConfig, Opti
     let mut config = default;
     if let Value::Object(fields) = stored {
         for (name, value) in fields.into_iter().filter(|(name, _)| name != "kind") {
+            // By its key now, since a setting cannot be there under two spellings.
+            let key =
+                kind.settings().iter().find(|setting| setting.is_called(&name)).map_or(&*name, |setting| setting.key);
             let mut tried = merged.clone();
-            tried[&name] = value;
+            tried[key] = value;
             if let Ok(read) = serde_json::from_value::<CellConfig>(tried.clone()) {
                 (merged, config) = (tried, read);
             }
@@ -79,9 +82,10 @@ mod tests {
 
     #[test]
     fn fields_that_can_be_read_survive_one_that_cannot() {
-        let stored = r#"{"kind":"train","rank":8,"schedule":"polynomial","from_the_future":1}"#;
+        let stored = r#"{"kind":"train","rank":8,"max_length":64,"schedule":"polynomial","from_the_future":1}"#;
         let (config, problem) = read_config(CellKind::Train, RECORD, stored);
-        assert_eq!(config, CellConfig::Train(TrainConfig { rank: 8, ..TrainConfig::default() }));
+        let expected = TrainConfig { rank: 8, max_seq_length: 64, ..TrainConfig::default() };
+        assert_eq!(config, CellConfig::Train(expected));
         assert!(problem.unwrap().contains("polynomial"));
     }
 
