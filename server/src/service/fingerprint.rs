@@ -74,11 +74,13 @@ pub fn identity(sha256: &str) -> &str {
     sha256.get(..16).unwrap_or(sha256)
 }
 
-/// Of JSON without spaces; `serde_json` sorts the keys.
+/// Of the settings that results depend on, as JSON without spaces.
 fn fingerprint<'a>(config: &CellConfig, identity: &str, inputs: impl Iterator<Item = (CellKind, &'a str)>) -> String {
     let inputs: Vec<(&str, &str)> = inputs.map(|(kind, fingerprint)| (kind.as_str(), fingerprint)).collect();
-    let config = serde_json::to_value(config).unwrap_or_default();
-    engine::artifact::sha256(serde_json::json!([config, identity, inputs]).to_string().as_bytes())
+    let values = config.values().into_iter().filter(|(setting, _)| setting.rule.changes_results);
+    let settings: Vec<(&str, String)> = values.map(|(setting, value)| (setting.key, value)).collect();
+    let content = serde_json::json!([config.kind(), settings, identity, inputs]);
+    engine::artifact::sha256(content.to_string().as_bytes())
 }
 
 #[cfg(test)]
@@ -109,6 +111,15 @@ mod tests {
         let after = statuses(changed, |_| String::new());
         let differs: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a.fingerprint != b.fingerprint).collect();
         assert_eq!(differs, [true, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_setting_that_changes_no_result_changes_no_fingerprint() {
+        let before = statuses(cells(&PIPELINE), |_| String::new());
+        let mut changed = cells(&PIPELINE);
+        changed[2].config = CellConfig::Train(TrainConfig { gradient_checkpointing: true, ..TrainConfig::default() });
+        let after = statuses(changed, |_| String::new());
+        assert_eq!(before[2].fingerprint, after[2].fingerprint);
     }
 
     #[test]

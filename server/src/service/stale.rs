@@ -1,6 +1,5 @@
 //! Why a run no longer matches its cell: which fields differ, which inputs changed.
 
-use serde_json::Value;
 use spec::{CellConfig, StaleReason};
 
 use super::fingerprint::CellStatus;
@@ -43,61 +42,21 @@ pub fn reasons(run: &RunRow, now: &CellStatus, resources: &Resources) -> Vec<Sta
     reasons
 }
 
-/// Fields that differ, by dotted name, in alphabetical order. `name` turns the id in a field into a name.
+/// Settings that differ and that results depend on, in the order of the form. `name` turns the id in a setting into a name.
 fn changed_fields(was: &CellConfig, now: &CellConfig, name: &dyn Fn(&str, &str) -> Option<String>) -> Vec<StaleReason> {
-    let (was, now) = (leaves(was), leaves(now));
-    let shown = |field: &str, value: &Value| match value.as_str().and_then(|id| name(field, id)) {
-        Some(name) => clipped(name),
-        None => shown(value),
-    };
-    let mut reasons: Vec<StaleReason> = Vec::new();
-    for (field, value) in &now {
-        let before = was.iter().find(|(name, _)| name == field).map(|(_, value)| value);
-        if before != Some(value) {
-            let was = before.map_or_else(|| "none".to_owned(), |value| shown(field, value));
-            let mut now = shown(field, value);
+    let shown = |key: &str, value: String| clipped(name(key, &value).unwrap_or(value));
+    let changed = was.values().into_iter().zip(now.values());
+    changed
+        .filter(|((setting, was), (_, now))| setting.rule.changes_results && was != now)
+        .map(|((setting, was), (_, now))| {
+            let (was, mut now) = (shown(setting.key, was), shown(setting.key, now));
             if now == was {
                 // Two files of the same name, or texts that differ after what is shown of them.
                 now.push_str(" (another)");
             }
-            reasons.push(StaleReason::Field { field: field.clone(), was, now });
-        }
-    }
-    for (field, value) in &was {
-        if !now.iter().any(|(name, _)| name == field) {
-            let was = shown(field, value);
-            reasons.push(StaleReason::Field { field: field.clone(), was, now: "none".to_owned() });
-        }
-    }
-    reasons
-}
-
-fn leaves(config: &CellConfig) -> Vec<(String, Value)> {
-    let mut leaves = Vec::new();
-    collect("", &serde_json::to_value(config).unwrap_or_default(), &mut leaves);
-    leaves.retain(|(name, _)| name != "kind");
-    leaves
-}
-
-fn collect(name: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                let dotted = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
-                collect(&dotted, value, leaves);
-            }
-        }
-        leaf => leaves.push((name.to_owned(), leaf.clone())),
-    }
-}
-
-fn shown(value: &Value) -> String {
-    clipped(match value {
-        Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    })
+            StaleReason::Field { field: setting.key.to_owned(), was, now }
+        })
+        .collect()
 }
 
 fn clipped(text: String) -> String {
@@ -113,7 +72,7 @@ fn contents(identity: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use spec::{DataConfig, Projection, RunState, TemplateConfig, TrainConfig};
+    use spec::{CellKind, DataConfig, Projection, RunState, TemplateConfig, TrainConfig};
 
     use super::super::fingerprint::statuses;
     use super::*;
@@ -175,8 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_changes_no_result_is_no_reason() {
+        let thrifty = TrainConfig { gradient_checkpointing: true, keep_checkpoints: 9, ..TrainConfig::default() };
+        let changed =
+            changed_fields(&CellConfig::default_of(CellKind::Train), &CellConfig::Train(thrifty), &|_, _| None);
+        assert_eq!(changed, []);
+    }
+
+    #[test]
     fn long_values_are_clipped_between_characters() {
-        let value = Value::String("é".repeat(100));
-        assert_eq!(shown(&value).chars().count(), MAX_VALUE + 1);
+        assert_eq!(clipped("é".repeat(100)).chars().count(), MAX_VALUE + 1);
     }
 }

@@ -15,8 +15,18 @@ const HOSTILE: &str = "</title></textarea></script><meta http-equiv=refresh cont
 const TRACES: [&str; 5] = ["<meta http-equiv", "<h1 id=injected", "<img src=x", "<script>alert", "</textarea></script"];
 
 /// Fields of JSON that hold spellings of ours, not texts.
-const SPELLED: [&str; 10] =
-    ["type", "kind", "format", "turns", "schedule", "loss_on", "truncation", "weights", "targets", "created_ms"];
+const SPELLED: [&str; 10] = [
+    "type",
+    "kind",
+    "format",
+    "turns",
+    "lr_scheduler",
+    "loss_on",
+    "truncation",
+    "weights",
+    "target_modules",
+    "created_ms",
+];
 
 fn poison(value: &mut Value) {
     match value {
