@@ -1,5 +1,7 @@
 //! What turns the engine's types into those that are stored and sent, with a hint for the person. Runs nothing and writes nothing.
 
+use std::path::Path;
+
 use engine::data::{Format, PairRule};
 use spec::AppError;
 
@@ -10,6 +12,11 @@ pub fn error(error: engine::Error) -> AppError {
 }
 
 pub use spec::invalid;
+
+pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> AppError {
+    let convert = engine::Error::io(path);
+    move |source| error(convert(source))
+}
 
 pub fn format(format: spec::DataFormat) -> Option<Format> {
     match format {

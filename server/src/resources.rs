@@ -14,7 +14,7 @@ use engine::artifact::{sha256, sha256_file};
 use serde::{Deserialize, Serialize};
 use spec::{AppError, CellConfig, DataFile, ModelChoice, SourceFile};
 
-use crate::adapter;
+use crate::adapter::{self, io_error};
 use crate::clock::now_ms;
 use crate::models::{self, FetchProgress, Source, hub::Hub, wheel};
 
@@ -374,11 +374,6 @@ fn size_of(path: &Path) -> u64 {
         Ok(entries) => entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum(),
         Err(_) => fs::metadata(path).map_or(0, |file| file.len()),
     }
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {
-    let path = path.to_owned();
-    move |source| adapter::error(engine::Error::Io { path, source })
 }
 
 /// A file without a name of its own yet; gone unless it is renamed.

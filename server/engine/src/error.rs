@@ -27,7 +27,7 @@ pub enum Error {
     #[error("the adapter was trained with {what} {trained}, but this is {given}")]
     TemplateLock { what: &'static str, trained: String, given: String },
     /// A file whose bytes are not those that were saved.
-    #[error("{}: its sha256 is {found}, but {expected} was recorded when it was saved", path.display())]
+    #[error("{}: its sha256 is {found}, but {expected} is expected", path.display())]
     Corrupt { path: PathBuf, expected: String, found: String },
     /// A saved artifact that is not what its manifest describes.
     #[error("{} is damaged: {problem}", path.display())]

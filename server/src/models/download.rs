@@ -68,7 +68,7 @@ fn digest(mut hasher: impl sha2::Digest, path: &Path) -> Result<String> {
     loop {
         let read = file.read(&mut block).map_err(io_error(path))?;
         if read == 0 {
-            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(engine::artifact::hex(&hasher.finalize()));
         }
         hasher.update(&block[..read]);
     }

@@ -4,11 +4,12 @@
 //! never a pickle. Knows nothing of what is in the weights.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use engine::Control;
 use spec::AppError;
+
+use crate::adapter::io_error;
 
 pub mod download;
 pub mod hub;
@@ -133,11 +134,6 @@ fn check(control: &Control) -> Result<()> {
         Some(_) => Err(crate::adapter::error(engine::Error::Stopped)),
         None => Ok(()),
     }
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {
-    let path = path.to_owned();
-    move |source| crate::adapter::error(engine::Error::Io { path, source })
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub fn new_token() -> Result<String, AppError> {
     getrandom::fill(&mut bytes).map_err(|error| {
         AppError::internal(format!("The system's random number generator failed: {error}."), "Restart the machine.")
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(engine::artifact::hex(&bytes))
 }
 
 fn hash(token: &str) -> String {

@@ -201,7 +201,7 @@ fn git_blob(bytes: &[u8]) -> String {
     use sha1::{Digest as _, Sha1};
     let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
     hasher.update(bytes);
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    engine::artifact::hex(&hasher.finalize())
 }
 
 fn download(server: &Server, folder: &Folder) -> Result<PathBuf, AppError> {
