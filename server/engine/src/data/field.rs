@@ -199,6 +199,11 @@ impl Value for Id {
         Some(Self(integer.to_string()))
     }
 
+    /// A column of whole numbers with gaps is one of fractions to many programs.
+    fn number(number: f64) -> Option<Self> {
+        (number.fract() == 0.0 && number.abs() < 1e15).then(|| Self(number.to_string()))
+    }
+
     fn excess(&self) -> Option<String> {
         self.0.excess()
     }

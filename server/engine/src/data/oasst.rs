@@ -358,7 +358,7 @@ impl Value for Labels {
 
     fn map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         let mut names: Field<Vec<String>> = Field::Missing;
-        let mut values: Field<Vec<f64>> = Field::Missing;
+        let mut values: Field<Vec<Option<f64>>> = Field::Missing;
         let mut quality: Field<Labelled> = Field::Missing;
         let mut spam: Field<Labelled> = Field::Missing;
         while let Some(key) = map.next_key::<String>()? {
@@ -382,7 +382,8 @@ impl Value for Labels {
             },
             (Field::Is(names), Field::Is(values)) if names.len() == values.len() => {
                 let value = |label: &str| {
-                    names.iter().position(|name| name == label).and_then(|place| values.get(place).copied())
+                    let place = names.iter().position(|name| name == label)?;
+                    values.get(place).copied().flatten()
                 };
                 Some(Self { quality: value("quality"), spam: value("spam") })
             }
@@ -417,17 +418,18 @@ impl Value for Labelled {
     }
 }
 
-impl Value for Vec<f64> {
+/// Null for a label without a value.
+impl Value for Vec<Option<f64>> {
     const EXPECTED: &'static str = "a list of numbers";
 
     fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
         let mut numbers = Vec::new();
         while let Some(number) = list.next_element::<Field<f64>>()? {
-            let Field::Is(number) = number else {
-                skip_list(list)?;
-                return Ok(None);
-            };
-            numbers.push(number);
+            match number {
+                Field::Is(number) => numbers.push(Some(number)),
+                Field::Missing => numbers.push(None),
+                Field::Wrong(_) => return skip_list(list).map(|()| None),
+            }
         }
         Ok(Some(numbers))
     }

@@ -146,6 +146,8 @@ fn ids_may_be_whole_numbers() {
     let text = "{\"message_id\": 1, \"parent_id\": null, \"role\": \"prompter\", \"text\": \"q\"}\n\
                 {\"message_id\": 2, \"parent_id\": 1, \"role\": \"assistant\", \"text\": \"r\"}\n";
     assert_eq!(read(text), [row("q", "r", 0)]);
+    let prepared = of("{\"instruction\": \"a\", \"response\": \"b\", \"tree\": 7.0}\n", &any());
+    assert_eq!(prepared.pairs[0].tree, "7");
     let wrong = of("{\"instruction\": \"a\", \"response\": \"b\", \"tree\": 1.5}\n", &any());
     assert_eq!(wrong.malformed[0].problem, "it is a number; it must be text or a whole number");
 }
@@ -175,7 +177,7 @@ fn what_oasst1_itself_rejects_is_counted_by_reason() {
             "g",
             "\"review_result\":true,\"tree_state\":\"ready_for_export\",\"synthetic\":false,\"labels\":{\"spam\":0.5}",
         ),
-        exchange("h", "\"review_result\":null"),
+        exchange("h", "\"review_result\":null,\"labels\":{\"name\":[\"spam\"],\"value\":[NaN]}"),
     ]
     .concat();
     let prepared = of(&text, &any());
