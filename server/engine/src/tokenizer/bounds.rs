@@ -71,8 +71,8 @@ fn flatten<'a>(
     if depth == MAX_DEPTH {
         return Err(Error::malformed(path, part, format!("nests more than {MAX_DEPTH} deep")));
     }
-    let inner = step[steps].as_array().into_iter().flatten();
-    inner.map(|step| flatten(path, part, steps, step, depth + 1, found)).collect()
+    let mut inner = step[steps].as_array().into_iter().flatten();
+    inner.try_for_each(|step| flatten(path, part, steps, step, depth + 1, found))
 }
 
 /// The most bytes that one byte of a text becomes.
