@@ -151,7 +151,7 @@ settings! {
         file: String = "sample-pairs".to_owned(), Primary, file(), "Data file",
             "Conversations or pairs as JSONL or JSON, optionally compressed with gzip.";
         limit: Option<u32> = Some(3200), Primary, whole(1, 10_000_000), "Max pairs",
-            "Keep at most this many pairs, those with the highest quality labels first. Empty: all pairs.";
+            "Maximum number of pairs to keep, those with the highest quality labels first. Empty: all pairs.";
         format: DataFormat = DataFormat::Auto, PairRule, choice(DataFormat::CHOICES), "Format",
             "How the rows of the file are laid out.";
         turns: Turns = Turns::First, PairRule, choice(Turns::CHOICES), "Turns",
@@ -321,7 +321,7 @@ settings! {
         target_modules ["targets"]: Vec<Projection> = vec![Projection::QProj, Projection::VProj], Lora, set(Projection::CHOICES), "Target modules",
             "Linear layers that get an adapter.";
         max_steps: Option<u32> = None, Optimizer, whole(1, 10_000_000), "Max steps",
-            "Stop after this many optimizer steps. Empty: as many as the epochs need.";
+            "Maximum number of optimizer steps. Empty: as many as the epochs need.";
         lr_scheduler ["schedule"]: Schedule = Schedule::Linear, Optimizer, choice(Schedule::CHOICES), "LR scheduler",
             "How the learning rate changes after warmup. Linear and cosine decay to 0.";
         warmup_steps: u32 = 4, Optimizer, whole(0, 1_000_000), "Warmup steps",
@@ -341,11 +341,11 @@ settings! {
         loss_on: LossOn = LossOn::Target, Template, choice(LossOn::CHOICES), "Train on",
             "Tokens with a loss: the instruction and its EOS token, or the full sequence (as in the 2024 recipe).";
         eval_steps ["evaluate_every"]: Option<u32> = None, Evaluation, whole(1, 10_000_000), "Eval steps",
-            "Measure the evaluation loss every this many steps. It is always measured before the first step and after each epoch. Empty: only then.";
+            "Optimizer steps between measurements of the evaluation loss. It is always measured before the first step and after each epoch. Empty: only then.";
         save_steps ["checkpoint_every"]: Option<u32> = Some(10), Evaluation, whole(1, 10_000_000), "Save steps",
-            "Save a checkpoint every this many steps. One is always saved after each epoch. Empty: only then.";
+            "Optimizer steps between checkpoints. One is always saved after each epoch. Empty: only then.";
         keep_checkpoints: u32 = 2, Evaluation, whole(1, 1_000_000).same_results(), "Checkpoints to keep",
-            "Keep the last this many checkpoints and the one with the lowest evaluation loss; older ones are deleted.";
+            "Number of the most recent checkpoints to keep, besides the one with the lowest evaluation loss. Older ones are deleted.";
         samples: u32 = 2, Evaluation, whole(0, 64), "Sample generations per checkpoint",
             "Validation pairs whose instruction is generated at each checkpoint.";
         .. template: TemplateConfig;
@@ -367,7 +367,7 @@ settings! {
         file: String = "sample-responses".to_owned(), Primary, file(), "Corpus",
             "Responses to write instructions for: LIMA, pairs or Alpaca, as JSONL or JSON.";
         limit: Option<u32> = None, Primary, whole(1, 10_000_000), "Max rows",
-            "Use only the first this many responses. Empty: all.";
+            "Maximum number of responses; the first rows of the file are used. Empty: all rows.";
         temperature: f64 = 0.7, Primary, number(0.0, 10.0), "Temperature",
             "Sampling temperature. 0 is greedy decoding; higher values give more varied text.";
         max_new_tokens ["max_new"]: u32 = 64, Primary, whole(1, 1 << 16), "Max new tokens",
