@@ -141,8 +141,39 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn migrations_are_well_formed() {
-        super::migrations().validate().expect("every migration applies to an empty database");
+        migrations().validate().expect("every migration applies to an empty database");
+    }
+
+    #[test]
+    fn reports_of_an_earlier_version_keep_their_pairs_in_order_and_to_the_digit() {
+        let mut database = Connection::open_in_memory().unwrap();
+        Migrations::new(vec![M::up(FIRST)]).to_latest(&mut database).unwrap();
+        database
+            .execute_batch(
+                "INSERT INTO experiments (id, name, created_ms, updated_ms) VALUES (1, 'x', 0, 0);
+                 INSERT INTO cells (id, experiment, position, kind, config) VALUES (1, 1, 0, 'report', '{}');
+                 INSERT INTO runs (id, experiment, cell, state, config, fingerprint, identity, inputs, created_ms)
+                 VALUES (1, 1, 1, 'done', '{}', '', '', '[]', 0), (2, 1, 1, 'done', '{}', '', '', '[]', 0);",
+            )
+            .unwrap();
+        let pairs: Vec<String> =
+            (0..12).map(|index| format!(r#"{{"index":{index},"rouge_l":0.30000000000000004}}"#)).collect();
+        let report = format!(r#"{{"loss":7.577734031099261,"pairs":[{}],"title":"é"}}"#, pairs.join(","));
+        for (run, text) in [(1, report.as_str()), (2, "{ damaged")] {
+            database.execute("INSERT INTO reports (run, report) VALUES (?1, ?2)", (run, text)).unwrap();
+        }
+        migrate(&mut database).unwrap();
+        let texts = |query: &str| -> Vec<String> {
+            let mut statement = database.prepare(query).unwrap();
+            let rows = statement.query_map([], |row| row.get(0)).unwrap();
+            rows.collect::<rusqlite::Result<_>>().unwrap()
+        };
+        assert_eq!(texts("SELECT pair FROM report_pairs WHERE run = 1 ORDER BY position"), pairs);
+        let heads = texts("SELECT report FROM reports ORDER BY run");
+        assert_eq!(heads, [r#"{"loss":7.577734031099261,"pairs":[],"title":"é"}"#, "{ damaged"]);
     }
 }
