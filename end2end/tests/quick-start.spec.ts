@@ -44,6 +44,7 @@ test("from an empty data folder to a shared report, through a reload and a resta
 
   await test.step("a killed server loses nothing that was shown; the run says that it was cut off", async () => {
     await expect(cell(page, "train")).toHaveAttribute("data-state", "running");
+    await expect(cell(page, "train").getByText(/^\d+ checkpoints?$/)).toBeVisible();
     await server.kill();
     await expect(page.locator("html")).not.toHaveAttribute("data-socket", "open");
     await server.restart();

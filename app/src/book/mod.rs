@@ -17,7 +17,7 @@ pub use saves::watch as watch_edits;
 use leptos::prelude::*;
 
 use crate::components::key::new_key;
-use spec::{AppError, DataFile, IdempotencyKey, ModelChoice, Notebook, NotebookPage, RunView};
+use spec::{AppError, DataFile, IdempotencyKey, KeptReport, ModelChoice, Notebook, NotebookPage, RunView};
 
 /// Cheap to copy; all signals belong to the page.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Book {
     pub id: i64,
     pub name: RwSignal<String>,
     pub cells: RwSignal<Vec<CellState>>,
+    /// Reports of deleted cells that share links still open.
+    pub kept_reports: RwSignal<Vec<KeptReport>>,
     pub models: RwSignal<Vec<ModelChoice>>,
     pub files: RwSignal<Vec<DataFile>>,
     /// Of a command that concerns no single cell.
@@ -35,6 +37,8 @@ pub struct Book {
     pub gone: RwSignal<bool>,
     /// What became of a command, where nothing else on the page shows it.
     pub said: RwSignal<&'static str>,
+    /// The cell that a key asked to run; its own commands take it up, with their questions.
+    pub run_asked: RwSignal<Option<i64>>,
     /// The cell that keys act on.
     pub active: RwSignal<Option<i64>>,
     pub link: RwSignal<Link>,
@@ -57,12 +61,14 @@ impl Book {
             id: notebook.id,
             name: RwSignal::new(notebook.name),
             cells: RwSignal::new(notebook.cells.into_iter().map(CellState::new).collect()),
+            kept_reports: RwSignal::new(notebook.kept_reports),
             models: RwSignal::new(models),
             files: RwSignal::new(files),
             error: RwSignal::new(None),
             add_error: RwSignal::new(None),
             gone: RwSignal::new(false),
             said: RwSignal::new(""),
+            run_asked: RwSignal::new(None),
             active: RwSignal::new(None),
             link: RwSignal::new(Link::Fresh),
             now: RwSignal::new(None),
@@ -111,6 +117,9 @@ impl Book {
         let (Some(true), Some(known), Some(owner)) = (newest, self.known(), self.owner.try_get_value()) else { return };
         if self.name.with_untracked(|name| *name != notebook.name) {
             self.name.set(notebook.name);
+        }
+        if self.kept_reports.with_untracked(|kept| *kept != notebook.kept_reports) {
+            self.kept_reports.set(notebook.kept_reports);
         }
         let mut cells = Vec::with_capacity(notebook.cells.len());
         for cell in notebook.cells {

@@ -6,13 +6,13 @@ use super::files::named;
 use crate::book::{Book, CellState};
 use crate::components::chart::histogram;
 use crate::components::facts::{counts, fact, facts, hash, noted};
-use crate::components::format::{counted, figure, whole, words};
+use crate::components::format::{counted, percent, whole, words};
 use spec::{CellOutput, Count, DataConfig, DataOutput, MalformedRow, PairText};
 
 pub fn brief(book: Book, config: &DataConfig) -> String {
     let max = config.limit.map(|limit| format!(", max {}", counted(u64::from(limit), "pair"))).unwrap_or_default();
     let file = named(book, "file", config.file.clone());
-    format!("{file}{max}, {} % for validation", figure(config.validation_split * 100.0))
+    format!("{file}{max}, {} for validation", percent(config.validation_split))
 }
 
 pub fn live(cell: CellState) -> AnyView {

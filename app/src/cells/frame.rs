@@ -56,8 +56,8 @@ fn Tools(book: Book, cell: CellState, position: Signal<usize>) -> impl IntoView 
     let title = kind_title(cell.kind);
     let question = match cell.kind {
         CellKind::Report => {
-            "Its runs are deleted with it, and so are their reports and the share links to them: whoever has a link can \
-             no longer open it."
+            "Its runs are deleted with it. Reports with an open share link are kept until their links are revoked; they \
+             are listed at the end of the notebook."
         }
         CellKind::Note => "Its text is deleted.",
         _ => "Its runs and their files are deleted with it. Reports that were made from them stay as they are.",
@@ -149,6 +149,12 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
             book.run(cell, false);
         }
     };
+    Effect::new(move || {
+        if book.run_asked.get() == Some(cell.id) {
+            book.run_asked.set(None);
+            untrack(run);
+        }
+    });
     let press = move |_| {
         if cell.busy.get_untracked() {
             return;

@@ -11,12 +11,12 @@ use crate::api;
 use crate::book::{Book, CellState};
 use crate::components::error::error_slot;
 use crate::components::facts::{fact, facts, noted};
-use crate::components::format::{counted, figure, seconds, whole};
+use crate::components::format::{counted, figure, seconds, whole, words};
 use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use spec::{
-    AppError, CellOutput, CorpusSummary, GenerateConfig, GenerateOutput, ListPairs, PairSort, PairsPage, PairsQuery,
-    Tag,
+    AppError, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, ListPairs, PairSort, PairsPage,
+    PairsQuery, Tag,
 };
 
 /// Rows of the table.
@@ -98,9 +98,23 @@ pub fn corpus_summary(corpus: &CorpusSummary, pairs: u64) -> AnyView {
     view! {
         <p>{rows}</p>
         {dropped_rows("Dropped rows by reason (first match)", &corpus.dropped, pairs)}
+        {dropped_list(&corpus.dropped_rows)}
         {malformed_rows(corpus.malformed_count, corpus.malformed.clone())}
     }
     .into_any()
+}
+
+/// Which rows were left out, and why; the first of them.
+fn dropped_list(rows: &[DroppedRow]) -> AnyView {
+    let items = rows
+        .iter()
+        .map(|row| view! { <li>{format!("row {}: {}", whole(row.row), words(&row.reason))}</li> })
+        .collect_view();
+    (!rows.is_empty())
+        .then(|| {
+            view! { <details><summary>"First dropped rows"</summary><ul class="inline">{items}</ul></details> }
+        })
+        .into_any()
 }
 
 /// While the run goes: its newest pairs. After it, and for every filter: pages from the server.

@@ -103,9 +103,9 @@ pub fn Sharing(run: i64) -> impl IntoView {
                 });
             };
             let who = if opens_here_only(&link) {
-                "This link opens on this computer only, since this page was opened at a loopback address. To let others \
-                 read the report, start the server with --listen 0.0.0.0, open this page by the computer's name or \
-                 address, and share again."
+                "This link opens on this computer only, since this page was opened at a loopback address. For others, \
+                 start the server with --listen 0.0.0.0, open this page by the computer's name or address, and share \
+                 again."
             } else {
                 "Whoever has this link can read the report, and nothing else."
             };

@@ -16,6 +16,7 @@ use crate::cells::CellView;
 use crate::components::dialog::{Dialog, Rename};
 use crate::components::error::error_slot;
 use crate::components::focus;
+use crate::components::format::counted;
 use crate::components::frame::{Top, failed, machine};
 use crate::components::icon::{Icon, icon};
 use crate::components::state::{kind_purpose, kind_title};
@@ -85,10 +86,35 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
             })}
             <Add book/>
             {error_slot(book.add_error)}
+            {kept_reports(book)}
         </main>
         {machine(system)}
     }
     .into_any()
+}
+
+/// Reports whose cells were deleted: their share links are revoked on their own pages.
+fn kept_reports(book: Book) -> AnyView {
+    let list = move || {
+        let reports = book.kept_reports.get();
+        (!reports.is_empty()).then(|| {
+            let items = reports
+                .into_iter()
+                .map(|report| {
+                    let links = counted(u64::from(report.links), "open share link");
+                    view! { <li><a href=format!("/reports/{}", report.run)>{report.title}</a> ": " {links}</li> }
+                })
+                .collect_view();
+            view! {
+                <section class="kept" aria-label="Reports of deleted cells">
+                    <h2>"Reports of deleted cells"</h2>
+                    <p class="note">"Kept until their share links are revoked."</p>
+                    <ul>{items}</ul>
+                </section>
+            }
+        })
+    };
+    list.into_any()
 }
 
 /// When the cell that had the focus is deleted, its neighbour gets it.

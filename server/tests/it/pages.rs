@@ -200,7 +200,14 @@ async fn no_text_becomes_markup_on_any_page() {
         }
         assert_eq!(page.body.matches("<title>").count(), 1, "{path}");
     }
+    // The report of a deleted cell is listed while its link is open.
+    let cells = server.service.ask(GetNotebook { experiment }).await.unwrap().cells;
+    let cell = cells.iter().find(|cell| cell.config.kind() == CellKind::Report).unwrap().id;
+    server.service.ask(DeleteCell { cell }).await.unwrap();
     let notebook = server.get(&format!("/experiments/{experiment}")).header("Cookie", &cookie).send().await;
+    assert!(
+        notebook.body.contains("Reports of deleted cells") && !TRACES.iter().any(|trace| notebook.body.contains(trace))
+    );
     let title = notebook.body.split("<title>").nth(1).unwrap().split("</title>").next().unwrap();
     assert!(title.starts_with("&lt;/title&gt;") && title.contains("&amp;lt;b"), "escaped once: {title}");
     server.stop().await;
