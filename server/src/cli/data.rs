@@ -1,22 +1,25 @@
-//! `data inspect` and `data prepare`: what the pair rule makes of a file.
+//! `data inspect` and `data prepare`: which pairs a rule makes of a file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use engine::data::MalformedRow;
 use serde_json::json;
 use spec::{AppError, DataConfig};
 
 use super::Result;
+use super::files::check_output;
 use super::flags::RuleFlags;
 use super::output::{Output, Text, grouped};
 use crate::adapter;
 
 #[derive(Debug, Subcommand)]
 pub enum Data {
-    /// Count what a rule keeps of a file, and what it drops for which reason
+    /// Count the pairs that a rule keeps, and what it drops for which reason
     #[command(after_help = FORMATS)]
     Inspect(Inspect),
-    /// Write the pairs that a rule keeps, as JSONL
+    /// Write the pairs that a rule keeps as JSONL
     #[command(after_help = FORMATS)]
     Prepare(Prepare),
 }
@@ -42,7 +45,7 @@ pub struct Inspect {
 pub struct Prepare {
     /// The file of conversations or pairs
     file: PathBuf,
-    /// Where the pairs go, one JSON object per line
+    /// File for the pairs, one JSON object per line
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -55,20 +58,22 @@ impl Data {
             Self::Inspect(verb) => (&verb.file, &verb.rule, None),
             Self::Prepare(verb) => (&verb.file, &verb.rule, Some(&verb.output)),
         };
+        if let Some(target) = target {
+            check_output(target)?;
+        }
         let config = rule.config()?;
         let prepared = engine::data::prepare(file, adapter::format(config.format), &adapter::pair_rule(&config))
             .map_err(adapter::error)?;
         if let Some(target) = target {
             if prepared.pairs.is_empty() {
                 return Err(AppError::empty(
-                    format!("no pairs of {} are left after the pair rule; nothing was written", file.display()),
+                    format!("the pair rule keeps no pair of {}; nothing was written", file.display()),
                     "Loosen the rule: `data inspect` shows what is dropped for which reason.",
                 ));
             }
             engine::data::write_pairs(target, &prepared.pairs).map_err(adapter::error)?;
         }
         let name = rule.rule.unwrap_or_default().name();
-        let malformed = adapter::malformed(prepared.malformed);
         let answer = json!({
             "file": file,
             "output": target,
@@ -79,7 +84,7 @@ impl Data {
             "first_turn_pairs": prepared.first_turn_pairs,
             "dropped": prepared.dropped,
             "malformed_count": prepared.malformed_count,
-            "malformed": malformed,
+            "malformed": adapter::malformed(prepared.malformed.clone()),
             "sha256": prepared.sha256,
         });
         output.answer(&answer, |text| {
@@ -89,13 +94,7 @@ impl Data {
             text.field("rows", grouped(prepared.rows));
             text.field("pairs", grouped(prepared.pairs.len() as u64));
             text.field("of them first turns", grouped(prepared.first_turn_pairs));
-            dropped(text, &prepared.dropped);
-            if prepared.malformed_count > 0 {
-                text.field("rows that are malformed", grouped(prepared.malformed_count));
-                for row in &malformed {
-                    text.line(format_args!("  line {}: {}: {}", row.line, row.field, row.problem));
-                }
-            }
+            left_out(text, &prepared.dropped, prepared.malformed_count, &prepared.malformed);
             if let Some(target) = target {
                 text.field("written to", target.display());
             }
@@ -103,9 +102,21 @@ impl Data {
     }
 }
 
-pub fn dropped(text: &mut Text, dropped: &std::collections::BTreeMap<&'static str, u64>) {
+/// Rows that were not used, with their reasons.
+pub fn left_out(
+    text: &mut Text,
+    dropped: &BTreeMap<&'static str, u64>,
+    malformed_count: u64,
+    malformed: &[MalformedRow],
+) {
     for (reason, count) in dropped.iter().filter(|(_, count)| **count > 0) {
         text.field("dropped", format_args!("{} {reason}", grouped(*count)));
+    }
+    if malformed_count > 0 {
+        text.field("malformed rows", grouped(malformed_count));
+        for row in malformed {
+            text.line(format_args!("  line {}: {}: {}", row.line, row.field, row.problem));
+        }
     }
 }
 

@@ -60,7 +60,7 @@ impl ExperimentFile {
                 format!("{size} bytes; an experiment file has at most {MAX_BYTES}"),
             )));
         }
-        Self::parse(path, &super::model::read_text(path)?)
+        Self::parse(path, &super::files::read_text(path)?)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self> {

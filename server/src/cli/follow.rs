@@ -1,4 +1,4 @@
-//! Follows an experiment's runs until none is under way, as a viewer would; Ctrl-C asks them to save and stop.
+//! Follows an experiment's runs until none is under way, as a viewer would; a signal asks them to save and stop.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub async fn follow(service: &Arc<Service>, experiment: i64, notices: &mut Recei
     let mut progress = Progress::new();
     let mut notebook = service.ask(GetNotebook { experiment }).await?;
     let mut kinds = kinds(&notebook);
-    let mut stop = std::pin::pin!(interrupt::asked());
+    let mut stop = std::pin::pin!(interrupt::requested());
     let mut stopping = false;
-    // Word may be lost where this reader was too slow; then looking again finds the truth.
+    // A slow reader may miss notices, so the notebook is read again from time to time.
     let mut look_again = tokio::time::interval(Duration::from_secs(2));
     look_again.tick().await;
     loop {
@@ -45,11 +45,8 @@ pub async fn follow(service: &Arc<Service>, experiment: i64, notices: &mut Recei
             },
             () = &mut stop, if !stopping => {
                 stopping = true;
-                progress.line("stopping: saving what is there (once more ends at once)");
-                tokio::spawn(async {
-                    interrupt::asked().await;
-                    std::process::exit(130);
-                });
+                progress.line(interrupt::STOPPING);
+                tokio::spawn(interrupt::exit_when_requested());
                 stop_all(service, &notebook).await;
                 true
             }

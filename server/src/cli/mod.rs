@@ -1,4 +1,4 @@
-//! The command line: verbs, their flags, and what each prints.
+//! The command line: commands, their flags, and what each prints.
 //!
 //! With `--json` exactly one JSON object goes to stdout, whatever happens; progress and logs go to stderr.
 
@@ -11,6 +11,7 @@ use spec::AppError;
 mod data;
 mod experiment;
 mod file_size;
+mod files;
 mod flags;
 mod follow;
 mod generate;
@@ -21,6 +22,7 @@ mod progress;
 mod run;
 mod score;
 mod serve;
+mod summary;
 mod train;
 
 use output::Output;
@@ -31,19 +33,19 @@ const EXAMPLES: &str = "\
 Examples:
   backtranslate serve                                    the notebook in a browser
   backtranslate run examples/quick-start.toml            the whole pipeline, without a browser
-  backtranslate data inspect oasst1.messages.jsonl       what the pair rule would keep, and why not the rest
-  backtranslate model inspect model/ --rank 16           parameters, and how many of them LoRA would train
+  backtranslate data inspect oasst1.messages.jsonl       what the pair rule keeps, and why the rest is dropped
+  backtranslate model inspect model/ --rank 16           parameters, and how many of them LoRA trains
   backtranslate train --model model/ --data pairs.jsonl -o trained/
   backtranslate generate --model model/ --adapter trained/adapter --pairs lima.jsonl -o written.jsonl
   backtranslate score written.jsonl
 
-Every verb takes --json: one JSON object on stdout, errors too (with exit status 1; 2 where the command was wrong).";
+Every command takes --json: one JSON object on stdout, errors too. Exit status: 0 done, 1 failed or stopped, 2 wrong usage.";
 
 #[derive(Debug, Parser)]
 #[command(
     name = "backtranslate",
     version,
-    about = "A notebook for instruction backtranslation: learn to write the instruction that a text answers",
+    about = "A notebook for instruction backtranslation: train a model that writes the instruction which a text answers",
     after_help = EXAMPLES,
     arg_required_else_help = true,
     max_term_width = 110
@@ -58,27 +60,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serve the notebook to a browser on this machine
+    /// Serve the notebook to a browser
     Serve(serve::Serve),
-    /// Run an experiment file: data, train, generate, report
+    /// Run an experiment file: data, model, train, generate, report
     Run(run::Run),
-    /// Go on with a run that was stopped, failed or was cut off
+    /// Resume a run that was stopped, failed or interrupted
     Resume(run::Resume),
-    /// Look at conversation files, and turn them into pairs
+    /// Inspect conversation files and turn them into pairs
     #[command(subcommand)]
     Data(data::Data),
-    /// Fetch and look at base models
+    /// Download and inspect base models
     #[command(subcommand)]
     Model(model::Model),
-    /// Fine-tune a LoRA adapter that writes instructions
+    /// Train a LoRA adapter that generates instructions
     Train(Box<train::Train>),
-    /// Write instructions for responses, or continue a prompt
+    /// Generate instructions for responses, or continue a prompt
     Generate(generate::Generate),
     /// Score instructions: overlap, copying, diversity, failure tags
     Score(score::Score),
 }
 
-/// Parses the process's arguments, runs the verb, prints; the exit status.
+/// Parses the arguments, runs the command, prints; the exit status.
 pub fn main() -> ExitCode {
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let wants_json = arguments.iter().skip(1).take_while(|text| *text != "--").any(|text| text == "--json");
@@ -89,35 +91,39 @@ pub fn main() -> ExitCode {
     start_log(matches!(cli.verb, Verb::Serve(_)));
     file_size::fail_writes_beyond_limit();
     let output = Output::new(cli.json);
+    let done = |()| ExitCode::SUCCESS;
     let outcome = match cli.verb {
-        Verb::Serve(verb) => verb.run(&output),
-        Verb::Run(verb) => verb.run(&output),
-        Verb::Resume(verb) => verb.run(&output),
-        Verb::Data(verb) => verb.run(&output),
-        Verb::Model(verb) => verb.run(&output),
-        Verb::Train(verb) => verb.run(&output),
+        Verb::Serve(verb) => verb.run(&output).map(done),
+        Verb::Run(verb) => verb.run(&output).map(done),
+        Verb::Resume(verb) => verb.run(&output).map(done),
+        Verb::Data(verb) => verb.run(&output).map(done),
+        Verb::Model(verb) => verb.run(&output).map(done),
+        Verb::Train(verb) => verb.run(&output).map(done),
         Verb::Generate(verb) => verb.run(&output),
-        Verb::Score(verb) => verb.run(&output),
+        Verb::Score(verb) => verb.run(&output).map(done),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output.error(&error);
-            ExitCode::from(1)
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        output.error(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// Help and version are answers; anything else is a wrong command.
 fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) || !wants_json {
-        // A closed pipe is the reader's choice.
-        let _ = error.print();
+        // The message repeats the arguments. A closed pipe is the reader's choice.
+        if std::env::args_os()
+            .any(|argument| output::escaped(&argument.to_string_lossy()) != argument.to_string_lossy())
+        {
+            error.render().to_string().lines().for_each(output::note);
+        } else {
+            let _ = error.print();
+        }
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     }
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or(&text).trim().trim_start_matches("error: ");
-    Output::new(true).error(&AppError::usage(message, "See --help for what this verb takes."));
+    Output::new(true).error(&AppError::usage(message, "See --help for the flags of this command."));
     ExitCode::from(2)
 }
 
@@ -126,11 +132,16 @@ fn start_log(serving: bool) {
     use tracing_subscriber::EnvFilter;
     let default = if serving { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // A terminal that is gone must not end a server: without this, a line that cannot be written panics.
+        .log_internal_errors(false)
+        .init();
 }
 
-/// The asynchronous side, for the verbs that have one: never fewer than four threads, so that one that is blocked
-/// for a moment holds up nobody.
+/// For the commands that need one. At least four threads, so that one that blocks for a moment delays nobody.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     let threads = std::thread::available_parallelism().map_or(4, |threads| threads.get().max(4));
     tokio::runtime::Builder::new_multi_thread()

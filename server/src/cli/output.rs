@@ -1,9 +1,14 @@
-//! All that is ever printed to stdout, for people or as JSON. Owns no wording.
+//! All that is ever printed, to stdout as the answer and to stderr as notes. Owns no wording.
+//!
+//! Texts and paths come from strangers, so control characters are escaped here before a terminal sees them. JSON escapes
+//! them itself.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use spec::AppError;
 
 use super::Result;
@@ -21,7 +26,7 @@ impl Output {
         Self { json }
     }
 
-    /// The verb's one answer, in the form that was asked for.
+    /// The command's one answer, in the form that was asked for.
     pub fn answer(&self, value: &impl Serialize, people: impl FnOnce(&mut Text)) -> Result<()> {
         let mut text = Text::default();
         if self.json {
@@ -34,17 +39,32 @@ impl Output {
         print(&text.0)
     }
 
+    /// As [`Self::answer`], of a command that was stopped: the error is part of the answer.
+    pub fn stopped(&self, mut value: Value, error: &AppError, people: impl FnOnce(&mut Text)) -> Result<()> {
+        value["error"] = json!(error);
+        self.answer(&value, people)?;
+        if !self.json {
+            self.error(error);
+        }
+        Ok(())
+    }
+
     pub fn error(&self, error: &AppError) {
         if self.json {
             // Where even this cannot be printed, the exit status says it.
-            let _ = print(&format!("{}\n", serde_json::json!({ "error": error })));
+            let _ = print(&format!("{}\n", json!({ "error": error })));
         } else {
-            eprintln!("error: {}", error.message);
+            note(&format!("error: {}", error.message));
             if !error.hint.is_empty() {
-                eprintln!("  {}", error.hint);
+                note(&format!("  {}", error.hint));
             }
         }
     }
+}
+
+/// A line on stderr. A terminal that is gone must not keep the program from saving, so a failure is ignored.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", escaped(line));
 }
 
 /// A reader that closed the pipe has what it wanted; anything else that hinders writing is an error.
@@ -59,10 +79,45 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Control characters (escape sequences, line breaks) and those that change the order or the shape of what is shown, as
+/// Rust escapes them.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_unsafe(character) {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // direction
+            | '\u{2028}' | '\u{2029}' // line and paragraph separators
+            | '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}') // invisible
+}
+
 impl Text {
+    /// One line, whatever is in it.
     pub fn line(&mut self, line: impl std::fmt::Display) {
+        let line = line.to_string();
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{line}");
+        let _ = writeln!(self.0, "{}", escaped(&line));
+    }
+
+    /// A text that may have lines and tabs of its own.
+    pub fn block(&mut self, text: &str) {
+        for line in text.split('\n') {
+            let safe: Vec<_> = line.trim_end_matches('\r').split('\t').map(escaped).collect();
+            let _ = writeln!(self.0, "{}", safe.join("\t"));
+        }
     }
 
     pub fn field(&mut self, label: &str, value: impl std::fmt::Display) {
@@ -72,14 +127,14 @@ impl Text {
     /// Right-aligned columns under their heads, the first one left-aligned.
     pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) {
         let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| escaped(cell).chars().count());
             cells.chain([heads[column].chars().count()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..heads.len()).map(width).collect();
         let mut write = |cells: &mut dyn Iterator<Item = &str>| {
             let mut line = String::new();
             for (column, cell) in cells.enumerate() {
-                let width = widths[column];
+                let (cell, width) = (escaped(cell), widths[column]);
                 let _ = if column == 0 { write!(line, "{cell:<width$}") } else { write!(line, "  {cell:>width$}") };
             }
             self.line(line.trim_end());
@@ -127,5 +182,23 @@ mod tests {
     fn an_excerpt_never_cuts_within_a_character() {
         assert_eq!(excerpt("äöü äöü äöü", 6), "äöü ä…");
         assert_eq!(excerpt("a\n b", 6), "a b");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_letters_of_all_scripts_stay() {
+        for (text, safe) in [
+            ("b \u{1b}[31m c", "b \\u{1b}[31m c"),
+            ("a\u{1b}]0;owned\u{7}.jsonl", "a\\u{1b}]0;owned\\u{7}.jsonl"),
+            ("name\nerror: fake", "name\\nerror: fake"),
+            ("\u{9b}31m \u{7f}", "\\u{9b}31m \\u{7f}"),
+            ("abc\u{202e}fdp.exe", "abc\\u{202e}fdp.exe"),
+            ("Zürich, 東京, قاهرة, 👍", "Zürich, 東京, قاهرة, 👍"),
+        ] {
+            assert_eq!(escaped(text), safe);
+        }
+        let mut text = Text::default();
+        text.block("first\n\tsecond \u{1b}[0m\r\n");
+        text.line("one\ntwo");
+        assert_eq!(text.0, "first\n\tsecond \\u{1b}[0m\n\none\\ntwo\n");
     }
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use spec::{RunEvent, StepPoint};
 
-/// Between two plain lines of the same sort.
-const CALM: Duration = Duration::from_secs(2);
+use super::output::{escaped, excerpt, note};
+
+/// Shortest time between two plain lines of the same kind.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 pub struct Progress {
     /// None: no terminal.
@@ -56,13 +58,14 @@ impl Progress {
             RunEvent::Checkpoint { name, .. } => self.line(&format!("saved {name}")),
             RunEvent::Sample { step, reference, generated, .. } => self.line(&format!(
                 "step {step}: wrote \"{}\" for \"{}\"",
-                super::output::excerpt(generated, 60),
-                super::output::excerpt(reference, 60)
+                excerpt(generated, 60),
+                excerpt(reference, 60)
             )),
             RunEvent::Tokens { tokens_per_s, .. } => {
                 self.tokens_per_s = *tokens_per_s;
                 if let Some(bar) = &self.bar {
-                    bar.set_message(format!("{}{}, {tokens_per_s:.0} tokens/s", self.prefix(), self.phase));
+                    let message = format!("{}{}, {tokens_per_s:.0} tokens/s", self.prefix(), self.phase);
+                    bar.set_message(escaped(&message).into_owned());
                 }
             }
             RunEvent::Pair { .. } | RunEvent::State { .. } | RunEvent::Output { .. } => {}
@@ -81,8 +84,8 @@ impl Progress {
     pub fn line(&self, text: &str) {
         let text = format!("{}{text}", self.prefix());
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| note(&text)),
+            None => note(&text),
         }
     }
 
@@ -96,7 +99,7 @@ impl Progress {
         match &self.bar {
             Some(bar) => {
                 bar.set_style(ProgressStyle::default_spinner());
-                bar.set_message(format!("{}{text}", self.prefix()));
+                bar.set_message(escaped(&format!("{}{text}", self.prefix())).into_owned());
             }
             None => self.line(text),
         }
@@ -138,7 +141,7 @@ impl Progress {
     }
 
     fn due(&mut self) -> bool {
-        let due = self.last_line.is_none_or(|at| at.elapsed() >= CALM);
+        let due = self.last_line.is_none_or(|at| at.elapsed() >= INTERVAL);
         if due {
             self.last_line = Some(Instant::now());
         }

@@ -18,9 +18,9 @@ use crate::work::report::REPORT;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file's tables are [experiment], [data], [model], [train], [generate] and [report]; examples/ has two commented ones.
-Paths in it are relative to it. Ctrl-C saves and stops; `backtranslate resume RUN` goes on. Reports and runs can be
-looked at afterwards with `backtranslate serve` on the same data folder.")]
+The file has the tables [experiment], [data], [model], [train], [generate] and [report]; examples/ holds commented files.
+Paths in it are relative to it. Ctrl-C saves and stops; `backtranslate resume RUN` resumes. `backtranslate serve` on the
+same data folder shows the experiment in a browser.")]
 pub struct Run {
     /// The experiment file (TOML)
     experiment: PathBuf,
@@ -32,9 +32,9 @@ pub struct Run {
 
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// Number of the run, as `run` printed it
+    /// Number of the run, as printed by `run`
     run: i64,
-    /// Only this run, not the cells that come after it
+    /// Only this run, not the cells after it
     #[arg(long)]
     only: bool,
     #[command(flatten)]
@@ -114,7 +114,7 @@ fn complete(notebook: &Notebook) -> bool {
         .all(|cell| cell.stale.is_empty() && cell.run.as_ref().is_some_and(|run| run.state == RunState::Done))
 }
 
-/// What came of it: the report's place, or which run did not finish and how to go on.
+/// The results and the path of the report, or which run did not finish and how to resume it.
 fn conclude(output: &Output, service: &Service, notebook: &Notebook, folder: &DataFolderFlag) -> Result<()> {
     let unfinished = runnable(notebook)
         .filter_map(|cell| cell.run.as_ref())
@@ -154,7 +154,7 @@ fn conclude(output: &Output, service: &Service, notebook: &Notebook, folder: &Da
         if let (Some(run), Some(file)) = (report, &report_file) {
             text.field("report", file.display());
             text.line(format_args!(
-                "To read or share it: backtranslate serve --data {data}   and open /reports/{}",
+                "To read or share it, run `backtranslate serve --data {data}` and open /reports/{}",
                 run.run
             ));
         }
@@ -168,12 +168,12 @@ fn not_finished(run: &RunView, folder: &DataFolderFlag) -> AppError {
         Some(error) => AppError::new(
             error.code,
             format!("{kind} (run {}): {}", run.run, error.message),
-            format!("{} To go on from what was saved: {resume}", error.hint).trim_start(),
+            format!("{} To resume it: {resume}", error.hint).trim_start(),
         ),
         None => AppError::new(
             if run.state == RunState::Interrupted { spec::ErrorCode::Interrupted } else { spec::ErrorCode::Stopped },
             format!("{kind} (run {}) is {}", run.run, run.state.as_str()),
-            format!("To go on from what was saved: {resume}"),
+            format!("To resume it: {resume}"),
         ),
     }
 }

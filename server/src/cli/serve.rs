@@ -16,8 +16,8 @@ use crate::settings::Settings;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints a link that holds a token: whoever opens it gets a cookie and is in. Ctrl-C lets a run save, then stops;
-nothing that was shown as saved is lost, and a run that was cut off can be resumed in the page.
+Prints a link with an access token; opening it signs the browser in. Ctrl-C saves the active run and stops the server.
+Nothing that was shown as saved is lost, and an interrupted run can be resumed in the page.
 
 Examples:
   backtranslate serve
@@ -29,19 +29,19 @@ pub struct Serve {
     /// Address and port; port 0 takes any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Let everyone in who can connect; only on a loopback address
+    /// No sign-in: everyone who can connect has access; only on a loopback address
     #[arg(long)]
     no_auth: bool,
-    /// A host name under which this server is reached, besides the address itself; can be repeated
+    /// Also accept requests to this host name; can be repeated
     #[arg(long = "allow-host", value_name = "HOST")]
     allowed_hosts: Vec<String>,
     /// A folder with the page's built files, in place of those in this program
     #[arg(long, value_name = "DIR", hide = true)]
     site: Option<PathBuf>,
-    /// A model folder or GGUF file to offer, used where it is; can be repeated
+    /// Offer this model folder or GGUF file, which stays where it is; can be repeated
     #[arg(long = "model", value_name = "PATH")]
     models: Vec<PathBuf>,
-    /// Most runs that wait for their turn
+    /// Max runs in the queue
     #[arg(long, value_name = "N", default_value_t = 32)]
     queue_limit: u32,
     #[command(flatten)]
@@ -76,11 +76,10 @@ impl Serve {
             let stop = CancellationToken::new();
             let stopping = stop.clone();
             tokio::spawn(async move {
-                interrupt::asked().await;
+                interrupt::requested().await;
                 tracing::info!("stopping: a run that is under way saves first");
                 stopping.cancel();
-                interrupt::asked().await;
-                std::process::exit(130);
+                interrupt::exit_when_requested().await
             });
             site.run(stop).await;
             Ok(())

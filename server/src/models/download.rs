@@ -13,6 +13,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use spec::AppError;
 use ureq::http::Response;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::{Result, check, io_error, pause, publish};
@@ -78,8 +79,8 @@ fn digest(mut hasher: impl sha2::Digest, path: &Path) -> Result<String> {
 pub struct Remote<'a> {
     pub agent: &'a Agent,
     pub url: &'a str,
-    /// Sent to the URL's own host only, never to where it redirects.
-    pub token: Option<&'a str>,
+    /// The header's value; sent to the URL's own host only, never to where it redirects.
+    pub authorization: Option<&'a str>,
     /// From a listing; else the server's ETag must be a hash.
     pub hash: Option<Hash>,
     pub size: Option<u64>,
@@ -229,8 +230,8 @@ impl Remote<'_> {
             if start > 0 {
                 request = request.header("range", format!("bytes={start}-"));
             }
-            if let Some(token) = self.token.filter(|_| same_origin(self.url, &url)) {
-                request = request.header("authorization", format!("Bearer {token}"));
+            if let Some(authorization) = self.authorization.filter(|_| same_origin(self.url, &url)) {
+                request = request.header("authorization", authorization);
             }
             let response = match request.call() {
                 Ok(response) => response,
@@ -317,8 +318,18 @@ pub fn agent() -> Agent {
         .timeout_recv_response(Some(Duration::from_secs(30)))
         .timeout_per_read(Some(Duration::from_secs(8)))
         .user_agent(concat!("backtranslate/", env!("CARGO_PKG_VERSION")))
+        .tls_config(TlsConfig::builder().root_certs(root_certificates()).build())
         .build()
         .new_agent()
+}
+
+/// Those of this machine, since a mirror or a proxy may have a certificate of its own; Mozilla's if it has none.
+fn root_certificates() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs().certs;
+    if found.is_empty() {
+        return RootCerts::WebPki;
+    }
+    found.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).into()
 }
 
 pub fn refused(url: &str, status: u16) -> AppError {

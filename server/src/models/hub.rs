@@ -27,7 +27,7 @@ const WEIGHTS: &str = "model.safetensors";
 
 pub struct Hub {
     endpoint: String,
-    token: Option<String>,
+    authorization: Option<String>,
     agent: Agent,
 }
 
@@ -81,7 +81,8 @@ impl Hub {
     }
 
     pub fn new(endpoint: &str, token: Option<String>) -> Self {
-        Self { endpoint: endpoint.trim().trim_end_matches('/').to_owned(), token, agent: agent() }
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Self { endpoint: endpoint.trim().trim_end_matches('/').to_owned(), authorization, agent: agent() }
     }
 
     /// Fetches configuration, tokenizer and weights into `folder`; files that are there are whole and stay.
@@ -105,8 +106,8 @@ impl Hub {
     fn list(&self, id: &str) -> Result<Listing> {
         let url = format!("{}/api/models/{id}/revision/main?blobs=true", self.endpoint);
         let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         let mut response = request.call().map_err(|error| {
             AppError::connection(
@@ -197,7 +198,7 @@ impl Job<'_> {
             let remote = Remote {
                 agent: &self.hub.agent,
                 url: &url,
-                token: self.hub.token.as_deref(),
+                authorization: self.hub.authorization.as_deref(),
                 hash: entry.hash,
                 size: entry.size,
                 limit,

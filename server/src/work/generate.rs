@@ -182,7 +182,8 @@ pub fn max_prompt(max_length: usize, max_new_tokens: usize, context: usize) -> R
     Ok(longest)
 }
 
-fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
+/// The pair that a row of the model's output is.
+pub fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
     let ended = row.ended();
     let score = |generated: &str| {
         engine::score::score_pair(&ScoreInput {

@@ -48,4 +48,6 @@ fn a_missing_file_and_a_senseless_rule_are_errors_with_a_code() {
     assert!(error["message"].as_str().unwrap().contains("limit"));
     json(&["data", "prepare", &file, "-o", &folder.path("x"), "--words-above", "5000"]).error("empty");
     assert!(!folder.root().join("x").exists());
+    // The output is checked before the file is read.
+    json(&["data", "prepare", "/nowhere.jsonl", "-o", folder.root().to_str().unwrap()]).error("invalid_setting");
 }

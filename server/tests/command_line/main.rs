@@ -9,3 +9,4 @@ mod score;
 mod support;
 mod train;
 mod usage;
+mod wheel;

@@ -24,6 +24,33 @@ fn the_published_output_has_the_published_faults() {
 }
 
 #[test]
+fn files_are_read_as_data_files_are_whatever_their_encoding_and_one_bad_row_spoils_no_other() {
+    let folder = Folder::new();
+    let good =
+        r#"{"response": "The sky is blue.", "generated": "What colour is the sky?", "reference": "Name its colour."}"#;
+    let lines = format!("{good}\n{good}\n");
+    let plain_rows = json(&["score", &folder.write("plain.jsonl", &lines)]).ok();
+    let bom = json(&["score", &folder.write("bom.jsonl", &format!("\u{feff}{lines}"))]).ok();
+    assert_eq!((&bom["summary"], &bom["rows"]), (&plain_rows["summary"], &plain_rows["rows"]));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, lines.as_bytes()).unwrap();
+    std::fs::write(folder.root().join("rows.jsonl.gz"), gzip.finish().unwrap()).unwrap();
+    assert_eq!(json(&["score", &folder.path("rows.jsonl.gz")]).ok()["rows"], plain_rows["rows"]);
+
+    let array =
+        format!("\n  [{good},\n {{\"response\": \"cut}},\n{{\"response\": [3], \"generated\": \"g\"}}, {good}]");
+    let array = array.replace("\"cut}", "\"c\", cut}");
+    let scored = json(&["score", &folder.write("array.json", &array)]).ok();
+    assert_eq!(
+        (scored["summary"]["pairs"].as_u64(), scored["malformed_count"].as_u64()),
+        (Some(2), Some(2)),
+        "{scored}"
+    );
+    let rows: Vec<_> = scored["rows"].as_array().unwrap().iter().map(|row| row["row"].as_u64()).collect();
+    assert_eq!(rows, [Some(1), Some(4)]);
+}
+
+#[test]
 fn people_get_a_table_and_a_file_without_rows_is_an_error() {
     let folder = Folder::new();
     let file = folder

@@ -55,6 +55,25 @@ fn finish(output: Output) -> Ran {
     }
 }
 
+/// Sends a signal by its name, as `kill` knows it.
+#[cfg(unix)]
+pub fn signal(child: &std::process::Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Started with SIGHUP ignored, as under `nohup`: then so are our children.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+pub fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    let ignored = u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1;
+    if ignored {
+        println!("skipped: SIGHUP is ignored here");
+    }
+    ignored
+}
+
 /// A folder with files in it.
 pub struct Folder(tempfile::TempDir);
 

@@ -39,7 +39,7 @@ fn an_adapter_is_all_that_generation_needs_and_it_is_bound_to_its_base() {
     let adapter = trained["adapter"].as_str().unwrap();
     let responses = folder.write("responses.jsonl", "{\"response\": \"The number that follows is 4.\"}\n");
     let arguments =
-        ["generate", "--model", &tiny_llama(), "--adapter", adapter, "--pairs", &responses, "--max-new", "8"];
+        ["generate", "--model", &tiny_llama(), "--adapter", adapter, "--pairs", &responses, "--max-new-tokens", "8"];
     assert_eq!(json(&arguments).ok()["template_sha256"], trained["output"]["template_sha256"]);
 
     // A base model that differs in one weight.
@@ -54,7 +54,8 @@ fn an_adapter_is_all_that_generation_needs_and_it_is_bound_to_its_base() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&weights, bytes).unwrap();
     let other = other.to_str().unwrap();
-    let arguments = ["generate", "--model", other, "--adapter", adapter, "--pairs", &responses, "--max-new", "8"];
+    let arguments =
+        ["generate", "--model", other, "--adapter", adapter, "--pairs", &responses, "--max-new-tokens", "8"];
     json(&arguments).error("template_lock");
 }
 
@@ -175,8 +176,7 @@ fn ctrl_c_saves_and_resume_finishes() {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let started = lines.by_ref().any(|line| line.unwrap().contains("step 1/"));
     assert!(started, "training never began");
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    crate::support::signal(&child, "INT");
     // Keep reading, so that the program never waits for its reader.
     let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
     let output = child.wait_with_output().unwrap();
@@ -197,4 +197,58 @@ fn ctrl_c_saves_and_resume_finishes() {
     assert_eq!(answer["cells"][2]["run"].to_string(), run);
     assert!(std::fs::exists(answer["report"].as_str().unwrap()).unwrap());
     assert!(resumed.stderr.contains("going on after step"), "{}", resumed.stderr);
+}
+
+/// A terminal that was closed: its SIGHUP saves, and `nohup` keeps it from doing anything.
+#[cfg(unix)]
+#[test]
+fn a_closed_terminal_saves_unless_nohup_asks_to_go_on() {
+    let folder = Folder::new();
+    let data = folder.write("pairs.jsonl", &pairs(12));
+    let start = |program: &mut std::process::Command, output: &str, steps: &str| {
+        program.args([
+            "--json",
+            "train",
+            "--model",
+            &tiny_llama(),
+            "--data",
+            &data,
+            "-o",
+            output,
+            "--max-steps",
+            steps,
+        ]);
+        program.args(["--epochs", "1000", "--max-length", "256", "--batch-size", "2", "--checkpoint-every", "none"]);
+        program.args(["--samples", "0", "--models-in", &folder.path("data")]);
+        let stderr = std::fs::File::create(format!("{output}.log")).unwrap();
+        program.stdout(std::process::Stdio::piped()).stderr(stderr).spawn().unwrap()
+    };
+    let after_first_step = |child: &mut std::process::Child, output: &str| {
+        while !std::fs::read_to_string(format!("{output}.log")).unwrap().contains("step 1/") {
+            assert!(child.try_wait().unwrap().is_none(), "training never began");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        crate::support::signal(child, "HUP");
+    };
+    let answer = |child: std::process::Child| -> Value {
+        serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    if crate::support::ignores_hangup() {
+        return;
+    }
+    let output = folder.path("closed");
+    let mut child = start(&mut crate::support::command(), &output, "100000");
+    after_first_step(&mut child, &output);
+    let error = answer(child)["error"].clone();
+    assert_eq!(error["code"], "stopped");
+    let step = error["message"].as_str().unwrap().split("after step ").nth(1).unwrap();
+    let step: u32 = step.split(';').next().unwrap().parse().unwrap();
+    assert!(folder.root().join(format!("closed/checkpoints/step-{step:08}")).is_dir(), "{error}");
+
+    let output = folder.path("nohup");
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_backtranslate"));
+    let mut child = start(&mut nohup, &output, "60");
+    after_first_step(&mut child, &output);
+    assert_eq!(answer(child)["output"]["steps"], 60);
 }

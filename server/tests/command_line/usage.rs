@@ -73,3 +73,42 @@ fn a_reader_that_goes_away_makes_no_noise() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn what_a_terminal_would_obey_is_escaped_in_answers_errors_and_notes() {
+    let folder = crate::support::Folder::new();
+    let file = folder.write("rows.jsonl", r#"{"response":"a\u001bc","generated":"b \u001b[31m c","\u001b":1}"#);
+    let bad = folder.write("bad.jsonl", "{\"response\":\"a\",\"generated\":\"b\"}\n{\"\u{1b}[2J\n");
+    for arguments in [
+        &["score", &file][..],
+        &["score", &bad],
+        &["data", "inspect", "a\u{1b}]0;owned\u{7}.jsonl"],
+        &["data", "inspect", "a\nerror: everything is fine"],
+        &["generate", "--model", "\u{202e}x", "--prompt-file", &file],
+        &["frobnicate\u{1b}[31m"],
+        &["score", "--\u{1b}[31m"],
+    ] {
+        let ran = plain(arguments);
+        for text in [&ran.stdout, &ran.stderr] {
+            let raw = text.chars().find(|&c| (c.is_control() && c != '\n') || c == '\u{202e}');
+            assert_eq!(raw, None, "{arguments:?}: {text:?}");
+            assert!(!text.contains("\nerror: everything"), "{text:?}");
+        }
+    }
+    assert!(plain(&["score", &file]).stdout.contains("b \\u{1b}[31m c"));
+    let score = json(&["score", &file]);
+    assert_eq!(score.status, 0);
+}
+
+#[test]
+fn a_wrong_flag_is_answered_with_the_right_one() {
+    for (arguments, right) in [
+        (&["train", "--leraning-rate", "1"][..], "--learning-rate"),
+        (&["generate", "--max-new-token", "1"], "--max-new-tokens"),
+        (&["generat"], "generate"),
+    ] {
+        let wrong = plain(arguments);
+        assert_eq!(wrong.status, 2);
+        assert!(wrong.stderr.contains(right), "{}", wrong.stderr);
+    }
+}
