@@ -16,7 +16,7 @@ test("a malformed line is told with its line and field, and the rest is kept", a
 
   const data = cell(list, "data");
   await data.locator('input[type="file"]').setInputFiles({ name: "pairs.jsonl", mimeType: "application/jsonl", buffer: Buffer.from(lines.join("\n")) });
-  await expect(data.getByRole("status")).toHaveText("pairs.jsonl is here and chosen.");
+  await expect(data.getByRole("status").filter({ hasText: "pairs.jsonl" })).toHaveText("pairs.jsonl: uploaded and selected.");
   await data.getByRole("button", { name: "Run", exact: true }).click();
   await expect(data).toHaveAttribute("data-state", "done");
   await data.getByText("2 malformed rows").click();
