@@ -129,9 +129,9 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum NamedRule {
     /// As published: best-ranked English replies at any turn, quality above 0.6, more than 5 words, the best 3200
-    #[default]
     Seed,
-    /// The same, but only the first exchange of each conversation: what a data cell does by default
+    /// The same, but only the first exchange of each conversation: the default here and of a data cell
+    #[default]
     FirstTurn,
     /// Best-ranked English replies at any turn, whatever their quality and length
     Rank0,
@@ -173,7 +173,7 @@ impl NamedRule {
 /// Which exchanges become pairs: a named rule, and what differs from it.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RuleFlags {
-    /// Start from this rule [default: seed]
+    /// Start from this rule [default: first-turn]
     #[arg(long, value_enum, help_heading = "Pair rule")]
     pub rule: Option<NamedRule>,
     #[command(flatten)]
@@ -186,7 +186,7 @@ impl RuleFlags {
         self.rule.is_none() && self.settings.given.iter().all(|(setting, _)| setting.key == "format")
     }
 
-    /// The rule on its own, from [`NamedRule::Seed`] where none is named.
+    /// The rule on its own, from [`NamedRule::FirstTurn`], a data cell's own, if none is named.
     pub fn config(&self) -> Result<DataConfig> {
         let mut config = self.rule.unwrap_or_default().config();
         self.settings.apply(&mut config)?;
