@@ -1,8 +1,7 @@
 //! The rayon pool that all kernels run on, and the one thread that computes as part of it.
 
 /// Makes this thread a thread of rayon's global pool. A thread outside the pool hands each kernel over and waits for
-/// it; inside, it starts the kernel itself and works along. Measured, training and generation are as fast either way,
-/// but for decoding single rows the handover of many small kernels shows.
+/// it; inside, it starts the kernel itself and works along. Training was measured to be as fast either way.
 ///
 /// Must come before anything else in the process uses rayon, opening a device included: whoever is first builds the
 /// pool. Returns an error if the pool was built without this thread; everything still works.
