@@ -22,6 +22,11 @@ pub struct CellState {
     pub can_resume: RwSignal<bool>,
     /// Work that a new run would not use.
     pub discards: RwSignal<Option<Discards>>,
+    /// A new run would not use what is saved: asks before it starts.
+    pub asks_discard: RwSignal<bool>,
+    /// A cell above would be run again from the start: asks the server's question before that.
+    pub asks_rerun: RwSignal<bool>,
+    pub question: RwSignal<String>,
     /// Of the last command on this cell.
     pub error: RwSignal<Option<AppError>>,
     /// A command is under way.
@@ -46,6 +51,9 @@ impl CellState {
             missing_input: RwSignal::new(cell.missing_input),
             can_resume: RwSignal::new(cell.can_resume),
             discards: RwSignal::new(cell.discards),
+            asks_discard: RwSignal::new(false),
+            asks_rerun: RwSignal::new(false),
+            question: RwSignal::new(String::new()),
             error: RwSignal::new(None),
             busy: RwSignal::new(false),
             saving: RwSignal::new(Saving::Saved),

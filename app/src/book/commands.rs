@@ -8,12 +8,22 @@ use super::{Book, CellState, live};
 use crate::api;
 use crate::components::key::new_key;
 use spec::{
-    AddCell, AppError, CellKind, DeleteCell, ListFiles, MoveCell, RenameExperiment, ResumeRun, RunAll, RunCell,
-    StopMode, StopRun,
+    AddCell, AppError, CellKind, DeleteCell, ErrorCode, ListFiles, MoveCell, RenameExperiment, ResumeRun, RunAll,
+    RunCell, StopMode, StopRun,
 };
 
 impl Book {
-    pub fn run(self, cell: CellState, retrain: bool) {
+    /// Runs the cell, or first asks if that would not use what is saved.
+    pub fn run(self, cell: CellState) {
+        if cell.discards.with_untracked(Option::is_some) {
+            cell.asks_discard.set(true);
+        } else {
+            self.start(cell, false);
+        }
+    }
+
+    /// Without `retrain`, the server's refusal to repeat a training becomes a question.
+    pub fn start(self, cell: CellState, retrain: bool) {
         if cell.kind == CellKind::Note || cell.busy.get_untracked() || self.has_invalid_field() {
             return;
         }
@@ -22,7 +32,13 @@ impl Book {
         spawn_local(async move {
             if self.save_all().await {
                 let request = self.next_request();
-                self.answer(cell.error, request, api::call(RunCell { cell: cell.id, retrain, key }).await);
+                match api::call(RunCell { cell: cell.id, retrain, key }).await {
+                    Err(question) if question.code == ErrorCode::NeedsRun && !retrain => {
+                        cell.question.try_set(question.message);
+                        cell.asks_rerun.try_set(true);
+                    }
+                    answer => self.answer(cell.error, request, answer),
+                }
             }
             cell.busy.try_set(false);
         });

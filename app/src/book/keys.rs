@@ -48,7 +48,7 @@ fn active(book: Book) -> Option<(usize, Vec<CellState>)> {
 
 fn run(book: Book) -> bool {
     let Some((at, cells)) = active(book) else { return false };
-    book.run_asked.set(Some(cells[at].id));
+    book.run(cells[at]);
     true
 }
 

@@ -37,8 +37,6 @@ pub struct Book {
     pub gone: RwSignal<bool>,
     /// What became of a command, where nothing else on the page shows it.
     pub said: RwSignal<&'static str>,
-    /// The cell that a key asked to run; its own commands take it up, with their questions.
-    pub run_asked: RwSignal<Option<i64>>,
     /// The cell that keys act on.
     pub active: RwSignal<Option<i64>>,
     pub link: RwSignal<Link>,
@@ -68,7 +66,6 @@ impl Book {
             add_error: RwSignal::new(None),
             gone: RwSignal::new(false),
             said: RwSignal::new(""),
-            run_asked: RwSignal::new(None),
             active: RwSignal::new(None),
             link: RwSignal::new(Link::Fresh),
             now: RwSignal::new(None),

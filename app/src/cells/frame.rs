@@ -136,25 +136,9 @@ impl Action {
 #[component]
 fn Commands(book: Book, cell: CellState) -> impl IntoView {
     let stopping = RwSignal::new(false);
-    let asking_retrain = RwSignal::new(false);
-    let asking_discard = RwSignal::new(false);
     let state = cell.part(|run| run.state);
     let action = Memo::new(move |_| Action::of(state.get(), cell.can_resume.get()));
-    let run = move || {
-        if trains_again(book, cell) {
-            asking_retrain.set(true);
-        } else if cell.discards.with_untracked(Option::is_some) {
-            asking_discard.set(true);
-        } else {
-            book.run(cell, false);
-        }
-    };
-    Effect::new(move || {
-        if book.run_asked.get() == Some(cell.id) {
-            book.run_asked.set(None);
-            untrack(run);
-        }
-    });
+    let run = move || book.run(cell);
     let press = move |_| {
         if cell.busy.get_untracked() {
             return;
@@ -181,13 +165,10 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
         resumes.get()
     });
     let loses = move || cell.discards.get().map(discarded).unwrap_or_default();
-    let retrain = Signal::derive(move || {
-        format!(
-            "The training above this cell no longer matches its settings or its inputs, so it runs again first, which \
-             may take long. {}",
-            loses()
-        )
-    });
+    let rerun = move || {
+        cell.question.track();
+        if trains_again(book, cell) { "Train again and run".to_owned() } else { "Generate again and run".to_owned() }
+    };
     view! {
         <button type="button" class="command" class:primary=primary title=move || action.get().words().1
             aria-disabled=disabled on:click=press>{move || action.get().words().0}</button>
@@ -197,10 +178,11 @@ fn Commands(book: Book, cell: CellState) -> impl IntoView {
             </button>
         })}
         <StopDialog book cell open=stopping/>
-        <Confirm open=asking_retrain title="Train again first?" action="Train again and run" text=retrain
-            on_confirm=Callback::new(move |()| book.run(cell, true))/>
-        <Confirm open=asking_discard title="Run from the beginning?" action="Run" text=Signal::derive(loses)
-            on_confirm=Callback::new(move |()| book.run(cell, false))/>
+        <Confirm open=cell.asks_rerun title="Run the cell above again first?" action=Signal::derive(rerun)
+            text=cell.question
+            on_confirm=Callback::new(move |()| book.start(cell, true))/>
+        <Confirm open=cell.asks_discard title="Run from the beginning?" action="Run" text=Signal::derive(loses)
+            on_confirm=Callback::new(move |()| book.start(cell, false))/>
     }
     .into_any()
 }
@@ -214,7 +196,7 @@ fn discarded(work: Discards) -> String {
     format!("The newest run of this cell has {work}. A new run starts from the beginning and does not use them.")
 }
 
-/// Whether running this cell first repeats a training that was done: that is worth a question.
+/// Whether the server's question is about a training: only names the button, since the server decides what is asked.
 fn trains_again(book: Book, cell: CellState) -> bool {
     if !matches!(cell.kind, CellKind::Generate | CellKind::Report) {
         return false;

@@ -63,7 +63,7 @@ pub fn Confirm(
     open: RwSignal<bool>,
     #[prop(into)] title: String,
     #[prop(into)] text: Signal<String>,
-    #[prop(into)] action: String,
+    #[prop(into)] action: Signal<String>,
     on_confirm: Callback<()>,
 ) -> impl IntoView {
     let confirm = move |_| {
@@ -74,7 +74,7 @@ pub fn Confirm(
         <Dialog open title>
             <p>{move || text.get()}</p>
             <div class="actions">
-                <button type="button" class="danger" on:click=confirm>{action}</button>
+                <button type="button" class="danger" on:click=confirm>{move || action.get()}</button>
                 <button type="button" on:click=move |_| open.set(false)>"Cancel"</button>
             </div>
         </Dialog>

@@ -170,9 +170,13 @@ mod tests {
     #[test]
     fn a_renamed_or_added_setting_makes_no_run_stale() {
         let runs = [
-            stored(0, r#"{"kind":"data","words_above":5}"#, &[]),
+            stored(0, r#"{"kind":"data","validation_fraction":0.1}"#, &[]),
             stored(1, r#"{"kind":"model"}"#, &[]),
-            stored(2, r#"{"kind":"train","rank":16}"#, &[(CellKind::Data, 0), (CellKind::Model, 1)]),
+            stored(
+                2,
+                r#"{"kind":"train","max_length":512,"accumulation":2,"targets":["q_proj","v_proj"]}"#,
+                &[(CellKind::Data, 0), (CellKind::Model, 1)],
+            ),
         ];
         let now = statuses(cells(&PIPELINE[..3]), |config| match config {
             CellConfig::Train(_) => String::new(),
