@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::{Result, data, interrupt, summary};
 use crate::adapter;
 use crate::work::generate::Job;
-use crate::work::{self, Bench};
+use crate::work::{self, ModelCache};
 
 mod partial;
 
@@ -85,7 +85,7 @@ impl Generate {
         let config = self.config()?;
         let input = self.input(&config)?;
         let path = model_path(&self.model, &self.folder.data)?;
-        let mut models = Bench::new(&self.device.device);
+        let mut models = ModelCache::new(&self.device.device);
         let mut progress = Progress::new();
         let base = models.model(&path, &mut |event| progress.event(&event))?;
         let lora =

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::{Result, interrupt};
 use crate::adapter;
 use crate::resources::Resources;
-use crate::work::Bench;
+use crate::work::ModelCache;
 
 #[derive(Debug, Subcommand)]
 pub enum Model {
@@ -196,9 +196,9 @@ impl TextOfModel {
 
     fn with_model<T>(&self, body: impl FnOnce(&BaseModel) -> Result<T>) -> Result<T> {
         let path = model_path(&self.path, &self.folder.data)?;
-        let mut bench = Bench::new(&self.device.device);
+        let mut models = ModelCache::new(&self.device.device);
         let mut progress = Progress::new();
-        body(bench.model(&path, &mut |event| progress.event(&event))?)
+        body(models.model(&path, &mut |event| progress.event(&event))?)
     }
 }
 

@@ -13,7 +13,7 @@ use super::output::{Output, grouped};
 use super::progress::{Progress, duration};
 use super::{Result, interrupt};
 use crate::adapter;
-use crate::work::{self, Bench};
+use crate::work::{self, ModelCache};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -66,8 +66,8 @@ impl Train {
             log.push(event);
         };
         let (data_output, split) = self.prepare(data, &mut emit)?;
-        let mut bench = Bench::new(&self.device.device);
-        let base = bench.model(&path, &mut emit)?;
+        let mut models = ModelCache::new(&self.device.device);
+        let base = models.model(&path, &mut emit)?;
         let outcome =
             work::train::run(base, &split.train, &split.validation, &train, &self.output, &control, &mut emit)?;
         drop(progress);

@@ -25,7 +25,7 @@ use crate::jobs::{ComputeThread, Jobs, MakeExecutor, RunFolders};
 use crate::resources::Resources;
 use crate::settings::Settings;
 use crate::store::{Key, Store};
-use crate::work::{self, Bench, Session};
+use crate::work::{self, ModelCache, Session};
 
 pub use crate::jobs::Notice;
 pub use shares::{new_token, token_is_well_formed};
@@ -60,7 +60,7 @@ impl Service {
         let spec = settings.device.clone();
         Self::open_on(compute, settings, description, |resources| {
             Box::new(move || {
-                let mut session = Session { resources: Arc::clone(&resources), models: Bench::new(spec.clone()) };
+                let mut session = Session { resources: Arc::clone(&resources), models: ModelCache::new(spec.clone()) };
                 Box::new(move |context, emit| work::execute(&mut session, context, emit))
             })
         })

@@ -11,15 +11,15 @@ use spec::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, 
 
 use crate::resources::Resources;
 
-mod bench;
 pub mod data;
 pub mod generate;
 mod histogram;
 mod model;
+mod model_cache;
 pub mod report;
 pub mod train;
 
-pub use bench::Bench;
+pub use model_cache::ModelCache;
 
 /// One run to execute. Whoever queues runs makes it; the cells read it.
 pub struct RunContext {
@@ -40,7 +40,7 @@ pub struct RunContext {
 /// What runs share: files and base models by id, and the model that was loaded last.
 pub struct Session {
     pub resources: Arc<Resources>,
-    pub models: Bench,
+    pub models: ModelCache,
 }
 
 /// A finished run of a cell that this one builds on.

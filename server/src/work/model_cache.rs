@@ -1,4 +1,4 @@
-//! What stays warm between runs: the opened device and the base model that was loaded last.
+//! What is kept between runs: the opened device and the base model that was loaded last.
 //!
 //! Lives on the one thread that computes.
 
@@ -12,7 +12,7 @@ use spec::RunEvent;
 use super::{Result, phase, progress};
 use crate::adapter;
 
-pub struct Bench {
+pub struct ModelCache {
     spec: String,
     device: Option<Device>,
     loaded: Option<Loaded>,
@@ -27,7 +27,7 @@ struct Loaded {
 /// Name, size and time of each file: tells a changed model from the loaded one without reading it.
 type Stamp = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
-impl Bench {
+impl ModelCache {
     /// Nothing is opened until it is needed.
     pub fn new(spec: impl Into<String>) -> Self {
         Self { spec: spec.into(), device: None, loaded: None }
@@ -46,12 +46,12 @@ impl Bench {
         Ok(self.device.as_ref().expect("it was opened just above"))
     }
 
-    /// The base model at this path, loaded unless it is the one that is here already.
+    /// The base model at this path, loaded unless it is the one that is loaded already.
     pub fn model(&mut self, path: &Path, emit: &mut dyn FnMut(RunEvent)) -> Result<&BaseModel> {
         let stamp = stamp(path);
         let here = self.loaded.as_ref().is_some_and(|loaded| loaded.path == path && loaded.stamp == stamp);
         if !here {
-            // First let go of the old one, so that two never share the memory.
+            // The old one is dropped first, so that two are never in memory.
             self.loaded = None;
             let device = self.device()?.clone();
             phase(emit, "reading the base model");
