@@ -213,7 +213,7 @@ fn encode(model: &BaseModel, text: &str) -> Result<Encoded> {
     Ok(Encoded { ids: tokenizer.encode_with_bos(text).map_err(adapter::error)?, bos: true })
 }
 
-/// As [`encode`], for a prompt: where it is empty, BOS alone.
+/// As [`encode`], for a prompt: BOS alone if it is empty.
 pub fn encode_prompt(model: &BaseModel, text: &str) -> Result<Vec<u32>> {
     let Encoded { mut ids, .. } = encode(model, text)?;
     if ids.is_empty() {

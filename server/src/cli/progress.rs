@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 pub struct Progress {
     /// None: no terminal.
     bar: Option<ProgressBar>,
-    /// Name of the cell where there are several.
+    /// Name of the cell, if there are several.
     label: String,
     phase: String,
     last_line: Option<Instant>,

@@ -1,4 +1,4 @@
-//! `train`: an adapter from a file of pairs, into a folder. The same command again goes on where it was stopped.
+//! `train`: trains an adapter on a file of pairs, into a folder. The same command resumes a training that was stopped.
 
 use std::path::PathBuf;
 
@@ -18,8 +18,8 @@ use crate::work::{self, ModelCache};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The folder gets pairs (seed.jsonl, train.jsonl, validation.jsonl), checkpoints/ and, at the end, adapter/.
-Ctrl-C saves a checkpoint; the same command again goes on from the newest one, exactly.
-Files of ready pairs are taken as they are; conversations go through the rule `seed`, unless a rule is given.
+Ctrl-C saves a checkpoint; the same command resumes exactly from the newest one.
+Files of pairs are used as they are; conversations go through the rule `seed`, unless a rule is given.
 
 Examples:
   backtranslate train --model smollm2-135m-instruct --data pairs.jsonl -o trained/ --epochs 1
@@ -34,7 +34,7 @@ pub struct Train {
     /// The folder for checkpoints and adapter
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Take [data] and [train] of this experiment file; flags go before it
+    /// Use [data] and [train] of this experiment file; flags override it
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -74,7 +74,7 @@ impl Train {
         let Some(trained) = outcome else {
             return Err(AppError::stopped(
                 format!("training was stopped after step {}; a checkpoint was saved", log.last_step()),
-                "The same command again goes on from there, exactly.",
+                "The same command resumes exactly from there.",
             ));
         };
         let adapter_folder = self.output.join(work::train::ADAPTER);

@@ -1,4 +1,4 @@
-//! One file over HTTP: gone on with after a cut, checked against its hash, visible only after that.
+//! One file over HTTP: resumed after an interruption, checked against its hash, visible only after that.
 //!
 //! Trusts nothing that a server says but the hash: a 200 in place of a 206, another ETag, too many bytes and wrong
 //! bytes all end in a fresh start or an error, never in a file.
@@ -33,7 +33,7 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// From an ETag (`"…"`, `W/"…"`) or a plain hexadecimal text; None where it is no hash.
+    /// From an ETag (`"…"`, `W/"…"`) or a plain hexadecimal text; None if it is no hash.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches("W/").trim_matches('"');
         if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -91,7 +91,7 @@ pub struct Remote<'a> {
 /// What the answers said beside the bytes.
 #[derive(Default)]
 pub struct Fetched {
-    /// The revision that `main` stands for now.
+    /// The commit that `main` is now.
     pub commit: Option<String>,
 }
 
@@ -246,7 +246,7 @@ impl Remote<'_> {
             }
             let location = header(&response, "location").and_then(|location| join(&url, &location));
             let Some(location) = location.filter(|_| hop < MOST_REDIRECTS) else { break };
-            // A connection that was begun in secret must not go on in the open.
+            // Never from https to http.
             if url.starts_with("https://") && !location.starts_with("https://") {
                 break;
             }

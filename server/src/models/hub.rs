@@ -112,7 +112,7 @@ impl Hub {
         let mut response = request.call().map_err(|error| {
             AppError::connection(
                 format!("the hub {} cannot be reached: {error}", self.endpoint),
-                "Check the network connection (and HF_ENDPOINT, where it is set), then try again.",
+                "Check the network connection (and HF_ENDPOINT, if it is set), then try again.",
             )
         })?;
         match response.status().as_u16() {

@@ -58,19 +58,19 @@ fn is_plain(name: &str) -> bool {
         && !name.contains("--")
 }
 
-/// The id that a folder under the models' folder stands for.
+/// The id of a folder in the models' folder.
 pub fn id_of_folder(folder: &str) -> Option<String> {
     let id = folder.replacen("--", "/", 1);
     Source::of(&id).map(|_| id)
 }
 
-/// What an engine can load of this model, where it is here.
+/// The path of this model, if it is here.
 pub fn present(models: &Path, source: &Source) -> Option<PathBuf> {
     let folder = models.join(source.folder());
     folder.is_dir().then_some(folder)
 }
 
-/// The model's folder; fetched where it is not here. A half-fetched model is gone on with.
+/// The model's folder, downloaded if it is not here. An interrupted download is resumed.
 pub fn fetch(
     models: &Path,
     source: &Source,

@@ -190,13 +190,27 @@ fn ctrl_c_saves_and_resume_finishes() {
     let hint = answer["error"]["hint"].as_str().unwrap();
     let run = hint.split("backtranslate resume ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
 
-    // Training goes on, and what comes after it follows.
+    // Training resumes, and the cells after it follow.
     let resumed = json(&["resume", run, "--data", &folder.path("data")]);
     let answer = resumed.ok();
     assert!(answer["cells"].as_array().unwrap().iter().all(|cell| cell["state"] == "done"), "{answer}");
     assert_eq!(answer["cells"][2]["run"].to_string(), run);
     assert!(std::fs::exists(answer["report"].as_str().unwrap()).unwrap());
     assert!(resumed.stderr.contains("going on after step"), "{}", resumed.stderr);
+}
+
+#[test]
+fn a_resume_with_another_learning_rate_names_both_rates() {
+    let folder = Folder::new();
+    let data = folder.write("pairs.jsonl", &pairs(12));
+    let output = folder.path("trained");
+    train(&folder, &data, &output, &["--max-steps", "2"]).ok();
+    std::fs::remove_dir_all(folder.root().join("trained/adapter")).unwrap();
+    let error = train(&folder, &data, &output, &["--max-steps", "2", "--learning-rate", "5e-4", "--rank", "8"]);
+    let error = error.error("conflict");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("learning_rate was 0.001 and is 0.0005"), "{message}");
+    assert!(message.contains("rank was 16 and is 8") && message.contains("step-00000002"), "{message}");
 }
 
 /// A terminal that was closed: its SIGHUP saves, and `nohup` keeps it from doing anything.
