@@ -76,7 +76,7 @@ pub struct Generate {
 
 /// What to generate from, read before the model is loaded: a wrong path is refused at once.
 enum Input {
-    Corpus(Corpus, Option<Partial>),
+    Corpus(Corpus, Option<Box<Partial>>),
     Prompt(String),
 }
 
@@ -105,7 +105,9 @@ impl Generate {
         };
         let job = Job { base, lora: lora.as_ref(), template: &template, max_length, config: &config };
         match input {
-            Input::Corpus(corpus, partial) => self.write_pairs(&job, &corpus, partial, progress, output),
+            Input::Corpus(corpus, partial) => {
+                self.write_pairs(&job, &corpus, partial.map(|partial| *partial), progress, output)
+            }
             Input::Prompt(prompt) => self.continue_prompt(&job, &prompt, progress, output),
         }
     }
@@ -123,7 +125,7 @@ impl Generate {
         match (&self.pairs, &self.prompt_file) {
             (Some(file), _) => {
                 let partial = self.output.as_deref().map(Partial::open).transpose()?;
-                Ok(Input::Corpus(work::generate::corpus(file, config.limit)?, partial))
+                Ok(Input::Corpus(work::generate::corpus(file, config.limit)?, partial.map(Box::new)))
             }
             (None, Some(file)) => Ok(Input::Prompt(read_text(file)?)),
             (None, None) => Err(adapter::invalid("--pairs", "missing", "given, or --prompt-file")),
