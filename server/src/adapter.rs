@@ -29,17 +29,6 @@ pub fn format(format: spec::DataFormat) -> Option<Format> {
     }
 }
 
-/// As [`spec::DataFormat`] spells it.
-pub fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::OasstMessages => "oasst_messages",
-        Format::OasstTrees => "oasst_trees",
-        Format::Lima => "lima",
-        Format::Pairs => "pairs",
-        Format::Alpaca => "alpaca",
-    }
-}
-
 pub fn pair_rule(config: &spec::DataConfig) -> PairRule {
     let language = config.language.trim();
     PairRule {

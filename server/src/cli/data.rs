@@ -77,7 +77,7 @@ impl Data {
         let answer = json!({
             "file": file,
             "output": target,
-            "format": adapter::format_name(prepared.format),
+            "format": prepared.format.as_str(),
             "rule": rule_json(name, &config),
             "rows": prepared.rows,
             "pairs": prepared.pairs.len(),
@@ -89,7 +89,7 @@ impl Data {
         });
         output.answer(&answer, |text| {
             text.field("file", file.display());
-            text.field("format", adapter::format_name(prepared.format));
+            text.field("format", prepared.format.as_str());
             text.field("rule", name);
             text.field("rows", grouped(prepared.rows));
             text.field("pairs", grouped(prepared.pairs.len() as u64));

@@ -105,6 +105,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_preset_has_settings_that_are_accepted() {
+        for preset in [Preset::QuickStart, Preset::SeedRecipe, Preset::Empty] {
+            for config in cells(preset) {
+                config.validate().unwrap_or_else(|error| panic!("{preset:?}: {error}"));
+            }
+        }
+    }
+
+    #[test]
     fn no_preset_says_anything_about_the_data_in_its_report() {
         for preset in [Preset::QuickStart, Preset::SeedRecipe] {
             let report = cells(preset).into_iter().find_map(|config| match config {

@@ -58,7 +58,7 @@ pub fn prepare(
         engine::data::write_pairs(&folder.join(name), pairs).map_err(adapter::error)?;
     }
     let output = DataOutput {
-        format: adapter::format_name(prepared.format).to_owned(),
+        format: prepared.format.as_str().to_owned(),
         rows: prepared.rows,
         pairs: prepared.pairs.len() as u64,
         first_turn_pairs: prepared.first_turn_pairs,
