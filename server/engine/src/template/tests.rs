@@ -382,3 +382,15 @@ fn the_hash_depends_on_every_part_of_the_text() {
     assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
     assert_eq!(all[0], of(plain_text()));
 }
+
+/// Adapters hold the hash: another form of the JSON would lock out every one there is.
+#[test]
+fn the_hash_is_that_of_the_json_that_every_version_writes() {
+    let tokenizer = byte_level();
+    let of = |text: TemplateConfig| Template::new(text, &tokenizer).unwrap().sha256().to_owned();
+    // printf %s '{"prompt":"### Response:\n{response}\n\n### Instruction:\n","target":"{instruction}","end":"eos","generation_prompt":null}' | sha256sum
+    assert_eq!(of(plain_text()), "56f9d1a2e4291649c0cc29b4a4f4fbb4501fb9e5deb7136eb955f69551596271");
+    // The same with "end":{"text":"###"}.
+    let literal = TemplateConfig { end: EndMarker::Text("###".to_owned()), ..plain_text() };
+    assert_eq!(of(literal), "48b87979e2a5ab52162fea3edb7eaa333c1676b9a784a84cda4ae917e42edd18");
+}
