@@ -5,14 +5,14 @@
 #![recursion_limit = "512"]
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests need no durable writes"))]
 
-pub mod adapter;
+mod adapter;
 pub mod cli;
 mod clock;
 pub mod http;
 pub mod jobs;
 pub mod models;
-pub mod resources;
+mod resources;
 pub mod service;
 pub mod settings;
-pub mod store;
+mod store;
 pub mod work;

@@ -4,6 +4,7 @@
 mod data;
 mod generate;
 mod hub;
+mod limits;
 mod model;
 mod score;
 mod support;

@@ -47,7 +47,7 @@ pub fn plain(arguments: &[&str]) -> Ran {
     finish(command().args(arguments).output().unwrap())
 }
 
-fn finish(output: Output) -> Ran {
+pub fn finish(output: Output) -> Ran {
     Ran {
         status: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
