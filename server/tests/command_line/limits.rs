@@ -30,5 +30,5 @@ fn a_limit_on_file_sizes_fails_the_run_with_a_reason_and_later_it_resumes() {
     let error = ran.error("io");
     assert!(error["message"].as_str().unwrap().contains("train (run 3)"), "{error}");
 
-    json(&["resume", "3", "--only", "--data", &data]).ok();
+    json(&["resume", "3", "--data", &data]).ok();
 }
