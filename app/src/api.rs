@@ -66,8 +66,8 @@ mod browser {
         }
         Err(serde_json::from_str(&text).unwrap_or_else(|_| {
             AppError::connection(
-                format!("Can't reach the server: something between answered with status {status}."),
-                "Check the proxy or the network, then try again.",
+                format!("Can't reach the server: a proxy or gateway answered with status {status}."),
+                "Check that the server is running behind it, then try again.",
             )
         }))
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::flags::{DataFolderFlag, DeviceFlag};
 use super::output::Output;
 use super::{Result, interrupt, runtime};
-use crate::http::{HttpOptions, Site};
+use crate::http::{HttpOptions, HttpServer};
 use crate::service::Service;
 use crate::settings::Settings;
 
@@ -64,12 +64,12 @@ impl Serve {
         options.no_auth = self.no_auth;
         options.allowed_hosts.clone_from(&self.allowed_hosts);
         runtime.block_on(async {
-            let site = Site::bind(service, &options).await?;
+            let server = HttpServer::bind(service, &options).await?;
             let answer =
-                json!({ "link": site.link(), "address": site.address().to_string(), "data": self.folder.data });
+                json!({ "link": server.link(), "address": server.address().to_string(), "data": self.folder.data });
             output.answer(&answer, |text| {
                 text.line("");
-                text.line(format_args!("  Open  {}", site.link()));
+                text.line(format_args!("  Open  {}", server.link()));
                 text.line("");
                 text.line(format_args!("  Data  {}   (Ctrl-C stops; runs are saved)", self.folder.data.display()));
             })?;
@@ -81,7 +81,7 @@ impl Serve {
                 stopping.cancel();
                 interrupt::exit_when_requested().await
             });
-            site.run(stop).await;
+            server.run(stop).await;
             Ok(())
         })
     }

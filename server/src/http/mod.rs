@@ -78,14 +78,14 @@ struct Shared {
 }
 
 /// A server that listens and does not answer yet.
-pub struct Site {
+pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
     connection_limit: usize,
     shared: Arc<Shared>,
 }
 
-impl Site {
+impl HttpServer {
     pub async fn bind(service: Arc<Service>, options: &HttpOptions) -> Result<Self, AppError> {
         if options.no_auth && !options.listen.ip().is_loopback() {
             return Err(AppError::invalid_setting(

@@ -10,12 +10,12 @@ use super::{Core, stale};
 use crate::store::{CellRow, Key, RunRow};
 
 /// In characters.
-const LONGEST_NAME: usize = 200;
-const MOST_CELLS: usize = 200;
+const MAX_NAME: usize = 200;
+const MAX_CELLS: usize = 200;
 /// Of one cell's configuration as JSON.
-const LONGEST_CONFIG: usize = 256 * 1024;
+const MAX_CONFIG: usize = 256 * 1024;
 /// Of an experiment's configurations together: its page holds them all.
-const LONGEST_EXPERIMENT: u64 = 8 << 20;
+const MAX_CONFIGS: u64 = 8 << 20;
 
 impl Core {
     pub(super) fn create_experiment(
@@ -29,7 +29,7 @@ impl Core {
         if let Some(known) = self.store.known_key(key)? {
             return Ok(known);
         }
-        if cells.len() > MOST_CELLS {
+        if cells.len() > MAX_CELLS {
             return Err(too_many_cells(cells.len()));
         }
         for config in cells {
@@ -99,7 +99,7 @@ impl Core {
         let _commands = self.commands();
         self.store.experiment_name(experiment)?;
         let count = self.store.cells(experiment)?.len();
-        if count >= MOST_CELLS {
+        if count >= MAX_CELLS {
             return Err(too_many_cells(count + 1));
         }
         self.store.add_cell(experiment, &CellConfig::default_of(kind), position as usize)?;
@@ -172,21 +172,21 @@ impl Core {
 fn checked_name(name: &str) -> Result<String, AppError> {
     let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
     match name.chars().count() {
-        1..=LONGEST_NAME => Ok(name),
+        1..=MAX_NAME => Ok(name),
         0 => Err(AppError::invalid_setting("The name is empty.", "Give the experiment a name.")),
         length => Err(AppError::invalid_setting(
-            format!("The name has {length} characters; the limit is {LONGEST_NAME}."),
+            format!("The name has {length} characters; the limit is {MAX_NAME}."),
             "Choose a shorter name; a note cell holds longer texts.",
         )),
     }
 }
 
 fn check_total(bytes: u64) -> Result<(), AppError> {
-    if bytes <= LONGEST_EXPERIMENT {
+    if bytes <= MAX_CONFIGS {
         return Ok(());
     }
     Err(AppError::too_large(
-        format!("The experiment's cells would have {bytes} bytes of text together; the limit is {LONGEST_EXPERIMENT}."),
+        format!("The experiment's cells would have {bytes} bytes of text together; the limit is {MAX_CONFIGS}."),
         "Shorten its notes, or continue in another experiment.",
     ))
 }
@@ -197,18 +197,18 @@ fn size(config: &CellConfig) -> usize {
 
 fn check_size(config: &CellConfig) -> Result<(), AppError> {
     let length = size(config);
-    if length <= LONGEST_CONFIG {
+    if length <= MAX_CONFIG {
         return Ok(());
     }
     Err(AppError::too_large(
-        format!("The cell's configuration has {length} bytes; the limit is {LONGEST_CONFIG}."),
+        format!("The cell's configuration has {length} bytes; the limit is {MAX_CONFIG}."),
         "Shorten its texts.",
     ))
 }
 
 fn too_many_cells(count: usize) -> AppError {
     AppError::too_large(
-        format!("The experiment would have {count} cells; the limit is {MOST_CELLS}."),
+        format!("The experiment would have {count} cells; the limit is {MAX_CELLS}."),
         "Delete cells that are not needed, or make another experiment.",
     )
 }

@@ -1,6 +1,6 @@
 //! Who is let in: cookie, host, origin, sizes, and the headers of every answer.
 
-use server::http::{HttpOptions, Site};
+use server::http::{HttpOptions, HttpServer};
 use spec::{Command, CreateExperiment, ListFiles, OpenExperiments, OpenSharedReport, RenameExperiment, Request};
 
 use crate::support::{Server, fake, open};
@@ -216,7 +216,7 @@ async fn without_a_token_only_loopback_may_be_served() {
     let service = open(data.path(), fake::obedient());
     let mut options = HttpOptions::new("0.0.0.0:0".parse().unwrap(), data.path());
     options.no_auth = true;
-    assert_eq!(Site::bind(service, &options).await.err().unwrap().code, spec::ErrorCode::InvalidSetting);
+    assert_eq!(HttpServer::bind(service, &options).await.err().unwrap().code, spec::ErrorCode::InvalidSetting);
 
     let server = Server::start_with(fake::obedient(), |options| options.no_auth = true).await;
     assert_eq!(server.get("/").send().await.status, 200);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use server::http::{HttpOptions, Site};
+use server::http::{HttpOptions, HttpServer};
 use server::service::Service;
 use server::settings::Settings;
 use spec::*;
@@ -41,7 +41,7 @@ impl Server {
         let mut options = HttpOptions::new("127.0.0.1:0".parse().unwrap(), data.path());
         options.site = Some(site);
         change(&mut options);
-        let bound = Site::bind(Arc::clone(&service), &options).await.unwrap();
+        let bound = HttpServer::bind(Arc::clone(&service), &options).await.unwrap();
         let address = bound.address();
         let token = bound.link().split_once("token=").map(|(_, token)| token.to_owned()).unwrap_or_default();
         let stop = CancellationToken::new();
