@@ -27,7 +27,9 @@ use spec::{LoggedEvent, RunView};
 pub use error::{Result, StoreError};
 pub use experiments::CellRow;
 pub use keys::Key;
-pub use runs::{InputPlan, InputRef, NewRun, RunRow, Source};
+#[cfg(test)]
+pub use runs::InputRef;
+pub use runs::{InputPlan, NewRun, RunRow, Source};
 
 /// Readers kept open between reads.
 const IDLE_READERS: usize = 4;
