@@ -56,8 +56,8 @@ fn Tools(book: Book, cell: CellState, position: Signal<usize>) -> impl IntoView 
     let title = kind_title(cell.kind);
     let question = match cell.kind {
         CellKind::Report => {
-            "Its runs are deleted with it. Reports with an open share link are kept until their links are revoked; they \
-             are listed at the end of the notebook."
+            "Its runs are deleted with it. Reports with an open share link are kept until their links are revoked, and \
+             listed at the end of the notebook."
         }
         CellKind::Note => "Its text is deleted.",
         _ => "Its runs and their files are deleted with it. Reports that were made from them stay as they are.",

@@ -25,7 +25,8 @@ pub fn model_field(field: Field) -> AnyView {
                 let selected = model.id == chosen;
                 let size = if model.size_bytes > 0 { format!(", {}", bytes(model.size_bytes)) } else { String::new() };
                 let place = if model.present { "" } else { ", is fetched when the cell runs" };
-                view! { <option value=model.id selected=selected prop:selected=selected>{format!("{}{size}{place}", model.name)}</option> }
+                let text = format!("{}{size}{place}", model.name);
+                view! { <option value=model.id selected=selected prop:selected=selected>{text}</option> }
             })
             .collect_view()
     };

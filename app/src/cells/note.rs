@@ -21,7 +21,8 @@ pub fn body(book: Book, cell: CellState) -> AnyView {
     let shown = move || {
         if editing.get() {
             view! {
-                <textarea node_ref=area class="note-text" rows="8" aria-label="Text of the note" prop:value=move || text.get()
+                <textarea node_ref=area class="note-text" rows="8" aria-label="Text of the note"
+                    prop:value=move || text.get()
                     on:input=move |event| problem.set(field.write(&event_target_value(&event)))></textarea>
                 {move || problem.get().map(|text| view! { <p class="problem" role="alert">{text}</p> })}
             }

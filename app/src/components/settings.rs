@@ -13,7 +13,12 @@ pub fn settings_table(
         .into_iter()
         .map(|(setting, value)| {
             let value = named(setting.key, value);
-            view! { <tr><th scope="row">{setting.label} " " <code>{setting.key}</code></th><td class="value">{value}</td></tr> }
+            view! {
+                <tr>
+                    <th scope="row">{setting.label} " " <code>{setting.key}</code></th>
+                    <td class="value">{value}</td>
+                </tr>
+            }
         })
         .collect_view();
     view! {

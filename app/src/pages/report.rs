@@ -140,7 +140,8 @@ fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoV
                 {data_summary(&data)}
                 {dropped}
 
-                <h2>"Corpus"</h2>
+                // Reports of older versions say nothing of their corpus.
+                {(!report.corpus.is_unknown()).then(|| view! { <h2>"Corpus"</h2> })}
                 {corpus_summary(&report.corpus, pairs)}
 
                 <h2 id="pairs">"Pairs"</h2>
