@@ -1,4 +1,4 @@
-//! The server's rooms: the store, the queue, the service, HTTP, and the command line.
+//! The server: the store, the queue, the service, HTTP, and the command line.
 
 #![forbid(unsafe_code)]
 // The types of whole pages nest deeply.
