@@ -42,6 +42,7 @@ pub fn App() -> impl IntoView {
 
 /// The text of `<title>`. Every title passes here, and `leptos_meta` writes it into the server's HTML as it is, so it
 /// is escaped there. In the browser it becomes `document.title`, which is text.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a formatter")]
 fn page_title(title: String) -> String {
     let title = if title.is_empty() { "Backtranslate".to_owned() } else { format!("{title} · Backtranslate") };
     if cfg!(feature = "ssr") { title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;") } else { title }

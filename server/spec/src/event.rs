@@ -152,6 +152,7 @@ pub enum ClientFrame {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one is made for each message")]
 pub enum ServerFrame {
     Event {
         event: LoggedEvent,

@@ -1,5 +1,7 @@
 //! The tables of settings in docs/FORMATS.md are those of the program. `UPDATE_EXPECT=1 cargo test -p spec` rewrites them.
 
+#![expect(clippy::disallowed_methods, reason = "a test needs no durable writes")]
+
 use spec::{CellConfig, CellKind, Setting};
 
 /// The tables begin after this line; the kind is in it.

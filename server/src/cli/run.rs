@@ -102,7 +102,7 @@ fn with_service(
 fn key() -> Result<IdempotencyKey> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| AppError::internal(format!("no random bytes: {error}"), ""))?;
-    Ok(engine::artifact::hex(&bytes).try_into()?)
+    engine::artifact::hex(&bytes).try_into()
 }
 
 fn runnable(notebook: &Notebook) -> impl Iterator<Item = &Cell> {

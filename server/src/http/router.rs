@@ -126,8 +126,8 @@ mod tests {
         let routes = Router::new().route(
             "/",
             get(|| async {
-                let none: Option<u32> = None;
-                none.expect("deliberate").to_string()
+                let text = "not a number";
+                text.parse::<u32>().expect("deliberate").to_string()
             }),
         );
         let request = Request::builder().uri("/").body(Body::empty()).unwrap();

@@ -228,7 +228,7 @@ impl Jobs {
             self.store.end(&logged, &active.view);
             state.active.remove(&run);
         } else {
-            logged = self.store.append(logged)?;
+            logged = self.store.append(&logged)?;
             active.view.apply(&logged);
         }
         self.notify(Notice::Event(Arc::new(logged)));

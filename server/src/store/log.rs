@@ -8,7 +8,7 @@ use super::{Durable, End, Result, Store, StoreError, format, pairs};
 impl Store {
     /// Appends one event together with what follows from it: the run's state, or a finished pair. Returns the event as
     /// it will be read back. The last event of a run goes through [`Store::end`].
-    pub fn append(&self, logged: LoggedEvent) -> Result<LoggedEvent> {
+    pub fn append(&self, logged: &LoggedEvent) -> Result<LoggedEvent> {
         let (text, event) = format::write(&name(&logged.event), &logged.event)?;
         self.write(durable(&event), |transaction| {
             insert_text(transaction, logged.run, logged.seq, logged.at_ms, &text)?;
@@ -24,7 +24,7 @@ impl Store {
             }
             Ok(())
         })?;
-        Ok(LoggedEvent { event, ..logged })
+        Ok(LoggedEvent { event, run: logged.run, seq: logged.seq, at_ms: logged.at_ms })
     }
 
     /// Appends the last event of a run, a `State`, and its folded log. Where it cannot be written now, it is kept in

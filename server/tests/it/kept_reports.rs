@@ -31,7 +31,7 @@ async fn a_shared_report_outlives_its_cell_until_its_last_link_is_revoked() {
     for link in [&first, &second] {
         assert_eq!(service.ask(OpenSharedReport { token: token(link), page: 1 }).await.unwrap().report, shared);
     }
-    assert_eq!(service.ask(OpenReport { run: run, page: 0 }).await.unwrap().report, shared);
+    assert_eq!(service.ask(OpenReport { run, page: 0 }).await.unwrap().report, shared);
     assert!(service.run_folder(run).join("report.json").exists());
 
     service.ask(RevokeShare { share: first.id }).await.unwrap();
@@ -44,7 +44,7 @@ async fn a_shared_report_outlives_its_cell_until_its_last_link_is_revoked() {
 
     service.ask(RevokeShare { share: second.id }).await.unwrap();
     assert!(service.ask(GetNotebook { experiment: 1 }).await.unwrap().kept_reports.is_empty());
-    assert_eq!(service.ask(OpenReport { run: run, page: 0 }).await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(service.ask(OpenReport { run, page: 0 }).await.unwrap_err().code, ErrorCode::NotFound);
     assert!(!service.run_folder(run).exists());
 }
 

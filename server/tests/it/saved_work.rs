@@ -92,7 +92,7 @@ async fn a_report_resumes_the_stopped_generation_above_it_and_adds_up_its_time()
     run(&service, report, false).await.unwrap();
     wait_until_done(&service, 1).await;
     assert_eq!(run_of(&service, CellKind::Generate).await.run, generation, "resumed, not started anew");
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     assert_eq!(seen.iter().map(|(done, _)| *done).collect::<Vec<_>>(), [0, 2]);
     assert!(seen[0].1 == 0.0 && seen[1].1 >= 0.05, "{seen:?}");
     let done = cell(&service, 1, CellKind::Generate).await;

@@ -72,7 +72,7 @@ impl Generate {
         let seconds = started.elapsed().as_secs_f64();
         // Rows one after another: their own times add up. In one batch: from the last one's first token on.
         let decoding = if self.batch == 1 { decoding } else { seconds - first.into_values().fold(0.0, f64::max) };
-        let written = rows.len() * (self.new - 1);
+        let written = rows.len() * (self.new as usize - 1);
         Ok(json!({
             "work": "generate",
             "n": finished,

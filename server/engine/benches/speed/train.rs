@@ -11,7 +11,7 @@ use engine::measure::gemm_peak;
 use engine::model::{BaseModel, LlamaConfig};
 use engine::train::{TrainJob, TrainOutcome, train};
 use serde_json::{Value, json};
-use spec::{LossOn, RunEvent, Schedule, StepPoint, TrainConfig, TrainOutput};
+use spec::{LossOn, RunEvent, Schedule, StepPoint, TrainConfig, TrainOutput, Truncation};
 
 use super::{load, text};
 
