@@ -23,6 +23,14 @@ impl Ran {
         self.json()
     }
 
+    /// The message about a command line that must have been refused.
+    pub fn usage(&self) -> String {
+        assert_eq!(self.status, 2, "{}\n{}", self.stdout, self.stderr);
+        let error = self.json()["error"].clone();
+        assert_eq!(error["code"], "usage", "{error}");
+        error["message"].as_str().unwrap().to_owned()
+    }
+
     /// The error object of a run that must have failed with this code.
     pub fn error(&self, code: &str) -> Value {
         assert_eq!(self.status, 1, "{}\n{}", self.stdout, self.stderr);

@@ -91,11 +91,9 @@ fn the_same_command_again_goes_on_exactly_where_it_was_stopped() {
 fn a_senseless_setting_is_refused_by_name_before_anything_is_loaded() {
     let folder = Folder::new();
     let data = folder.write("pairs.jsonl", &pairs(12));
-    for (flag, value, field) in
-        [("--rank", "0", "rank"), ("--learning-rate", "NaN", "learning_rate"), ("--epochs", "0", "epochs")]
-    {
-        let error = train(&folder, &data, &folder.path("out"), &[flag, value]).error("invalid_setting");
-        assert!(error["message"].as_str().unwrap().contains(field), "{error}");
+    for (flag, value) in [("--rank", "0"), ("--learning-rate", "NaN"), ("--epochs", "0")] {
+        let message = train(&folder, &data, &folder.path("out"), &[flag, value]).usage();
+        assert!(message.contains(flag), "{message}");
     }
     assert!(!folder.root().join("out").exists());
 }
@@ -196,7 +194,7 @@ fn ctrl_c_saves_and_resume_finishes() {
     assert!(answer["cells"].as_array().unwrap().iter().all(|cell| cell["state"] == "done"), "{answer}");
     assert_eq!(answer["cells"][2]["run"].to_string(), run);
     assert!(std::fs::exists(answer["report"].as_str().unwrap()).unwrap());
-    assert!(resumed.stderr.contains("going on after step"), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("resuming after step"), "{}", resumed.stderr);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Partial {
     header: Option<Header>,
     rows: Vec<Row>,
     synced: Instant,
+    /// The file holds nothing of worth: it goes when this does.
+    removable: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,9 +75,18 @@ impl Partial {
                 ));
             }
         }
-        let mut partial =
-            Self { target: target.to_owned(), path, file, header: None, rows: Vec::new(), synced: Instant::now() };
+        let mut partial = Self {
+            target: target.to_owned(),
+            path,
+            file,
+            header: None,
+            rows: Vec::new(),
+            synced: Instant::now(),
+            removable: false,
+        };
+        // A file that is refused here is somebody else's, and stays.
         partial.read()?;
+        partial.removable = partial.header.is_none();
         Ok(partial)
     }
 
@@ -133,6 +144,7 @@ impl Partial {
         let header = Header { partial_output: VERSION, replaces: self.target.exists(), job };
         self.append(&header)?;
         self.header = Some(header);
+        self.removable = false;
         self.sync()?;
         Ok(Vec::new())
     }
@@ -159,8 +171,7 @@ impl Partial {
     /// The complete output in place of the partial one.
     pub fn finish(mut self, pairs: &[GeneratedPair]) -> Result<()> {
         work::generate::write_pairs(&self.target, pairs)?;
-        // Without a header, dropping it removes the file.
-        self.header = None;
+        self.removable = true;
         Ok(())
     }
 
@@ -181,8 +192,8 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if self.header.is_none() {
-            // It holds nothing; if it stays, the next command takes it for an empty one.
+        if self.removable {
+            // If it stays, the next command takes it for an empty one, or for a job with nothing left to do.
             let _ = fs::remove_file(&self.path);
         }
     }
