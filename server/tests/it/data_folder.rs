@@ -195,7 +195,7 @@ async fn the_database_shrinks_when_an_experiment_is_deleted() {
     for position in 0..20 {
         let notebook = service.ask(AddCell { experiment, kind: CellKind::Note, position }).await.unwrap();
         let note = notebook.cells[position as usize].id;
-        let changes = vec![("text".to_owned(), "long ".repeat(40_000))];
+        let changes = vec![("text".to_owned(), "long ".repeat(20_000))];
         service.ask(SaveCell { cell: note, changes, client: IdempotencyKey::default(), number: 1 }).await.unwrap();
     }
     service.ask(DeleteExperiment { experiment }).await.unwrap();

@@ -130,6 +130,7 @@ async fn a_server_starts_on_a_database_that_it_cannot_write_to_and_marks_what_wa
     let data = tempfile::tempdir().unwrap();
     let work: fake::Work = Arc::new(|context, emit| {
         if context.config.kind() == CellKind::Train {
+            emit(RunEvent::Checkpoint { step: 10, name: "step-00000010".to_owned() });
             loop {
                 std::thread::park();
             }
@@ -164,7 +165,14 @@ async fn a_server_starts_on_a_database_that_it_cannot_write_to_and_marks_what_wa
 async fn a_plan_is_queued_whole_or_not_at_all() {
     let data = tempfile::tempdir().unwrap();
     let gate = fake::Gate::default();
-    let service = open(data.path(), fake::gated(CellKind::Train, &gate));
+    let gated = fake::gated(CellKind::Train, &gate);
+    let work: fake::Work = Arc::new(move |context, emit| {
+        if context.config.kind() == CellKind::Train {
+            emit(RunEvent::Checkpoint { step: 10, name: "step-00000010".to_owned() });
+        }
+        gated(context, emit)
+    });
+    let service = open(data.path(), work);
     service.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&service, CellKind::Train).await.run;
     wait_for(&service, run, RunState::Running).await;

@@ -370,7 +370,7 @@ async fn cells_are_added_moved_and_saved_within_limits() {
     assert_eq!(service.ask(GetNotebook { experiment: empty }).await.unwrap().cells[2].version, 0);
     let note = service.ask(AddCell { experiment: empty, kind: CellKind::Note, position: 0 }).await.unwrap().cells[0].id;
     let long = save(&service, note, "page", 1, &[("text", &"x".repeat(300_000))]).await;
-    assert_eq!(long.unwrap_err().code, ErrorCode::TooLarge);
+    assert_eq!(long.unwrap_err().code, ErrorCode::InvalidSetting);
     assert_eq!(
         service.ask(RunCell { cell: note, retrain: false, key: key("") }).await.unwrap_err().code,
         ErrorCode::InvalidSetting
@@ -402,15 +402,15 @@ async fn the_texts_of_one_experiment_have_a_limit_together() {
     let data = tempfile::tempdir().unwrap();
     let service = open(data.path(), fake::obedient());
     let note_of = |length: usize| CellConfig::Note(NoteConfig { text: "x".repeat(length) });
-    let long = vec![note_of(250_000); 33];
+    let long = vec![note_of(120_000); 69];
     let experiment = service.create_from("Long", &long).unwrap();
     let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
     let note = service.ask(AddCell { experiment, kind: CellKind::Note, position: 0 }).await.unwrap().cells[0].id;
-    let error = save(&service, note, "a", 1, &[("text", &"x".repeat(250_000))]).await.unwrap_err();
+    let error = save(&service, note, "a", 1, &[("text", &"x".repeat(120_000))]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::TooLarge);
     assert!(error.message.contains("8388608"), "{}", error.message);
     save(&service, notebook.cells[0].id, "a", 2, &[("text", "short")]).await.unwrap();
-    save(&service, note, "a", 3, &[("text", &"x".repeat(250_000))]).await.unwrap();
+    save(&service, note, "a", 3, &[("text", &"x".repeat(120_000))]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
