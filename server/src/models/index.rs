@@ -202,9 +202,9 @@ mod tests {
     #[test]
     fn the_index_is_the_one_that_pip_or_uv_would_use() {
         let conf = "# comment\n[install]\nindex-url = https://install.example/simple\n[global]\ntimeout = 60\nindex_url: https://global.example/simple\n";
-        let user = "/home/a/.config/pip/pip.conf";
+        let user = "/people/a/.config/pip/pip.conf";
         assert_eq!(index(&[], &[]), None);
-        assert_eq!(index(&[("HOME", "/home/a")], &[(user, conf)]).as_deref(), Some("https://global.example/simple"));
+        assert_eq!(index(&[("HOME", "/people/a")], &[(user, conf)]).as_deref(), Some("https://global.example/simple"));
         assert_eq!(index(&[], &[("/etc/pip.conf", conf)]).as_deref(), Some("https://global.example/simple"));
         let more = format!("{conf}[download]\nindex-url=https://download.example/\n");
         assert_eq!(index(&[], &[("/etc/pip.conf", &more)]).as_deref(), Some("https://download.example/"));
