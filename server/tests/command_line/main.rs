@@ -10,4 +10,3 @@ mod score;
 mod support;
 mod train;
 mod usage;
-mod wheel;
