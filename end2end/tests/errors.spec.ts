@@ -48,9 +48,23 @@ test("a model that is not there is named, and what depends on it does not run", 
   await expect(cell(list, "train")).not.toHaveAttribute("data-state", /running|done/);
 });
 
-test("a setting that cannot be is refused by its name", async ({ list, server }) => {
+test("a value that a setting does not accept is refused with its range, and is not saved", async ({ list, server }) => {
   const api = new Api(list.request, server.origin);
-  const experiment = await api.quickStart("Refused", { train: { rank: 0 } });
+  const experiment = await api.quickStart("Refused");
+  await list.goto(`${server.origin}/experiments/${experiment.id}`);
+  await connected(list);
+  const rank = cell(list, "train").locator('[name="rank"]');
+  await cell(list, "train").locator("details.more").filter({ has: rank }).locator("> summary").click();
+  await rank.fill("0");
+  await expect(cell(list, "train").getByRole("alert")).toContainText("from 1 to 1024");
+  const answer = await list.request.post(`${server.origin}/api/save_cell`, {
+    data: { cell: cellOf(experiment, "train").id, changes: [["rank", "0"]], client: randomUUID(), number: 1 },
+    headers: { Origin: server.origin },
+  });
+  expect(answer.status()).toBe(422);
+  expect((await answer.json()).message).toContain("rank is 0");
+  expect(cellOf(await api.notebook(experiment.id), "train").config.rank).toBe(16);
+});
   await list.goto(`${server.origin}/experiments/${experiment.id}`);
   await connected(list);
   await list.getByRole("button", { name: "Run all" }).click();
