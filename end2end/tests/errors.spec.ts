@@ -65,11 +65,6 @@ test("a value that a setting does not accept is refused with its range, and is n
   expect((await answer.json()).message).toContain("rank is 0");
   expect(cellOf(await api.notebook(experiment.id), "train").config.rank).toBe(16);
 });
-  await list.goto(`${server.origin}/experiments/${experiment.id}`);
-  await connected(list);
-  await list.getByRole("button", { name: "Run all" }).click();
-  await expect(list.getByRole("alert").first()).toContainText(/rank/i);
-});
 
 test("a lost connection is shown, and found again", async ({ list, server, complaints }) => {
   complaints.expect(/ERR_CONNECTION|WebSocket connection|fetch/i);
