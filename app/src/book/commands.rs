@@ -8,18 +8,33 @@ use super::{Book, CellState, live};
 use crate::api;
 use crate::components::key::new_key;
 use spec::{
-    AddCell, AppError, CellKind, DeleteCell, ErrorCode, ListFiles, MoveCell, RenameExperiment, ResumeRun, RunAll,
-    RunCell, StopMode, StopRun,
+    AddCell, AppError, CellKind, DeleteCell, ErrorCode, GetNotebook, ListFiles, MoveCell, RenameExperiment, ResumeRun,
+    RunAll, RunCell, StopMode, StopRun,
 };
 
 impl Book {
     /// Runs the cell, or first asks if that would not use what is saved.
     pub fn run(self, cell: CellState) {
-        if cell.discards.with_untracked(Option::is_some) {
-            cell.asks_discard.set(true);
-        } else {
-            self.start(cell, false);
+        if cell.kind == CellKind::Note || cell.busy.get_untracked() || self.has_invalid_field() {
+            return;
         }
+        cell.busy.set(true);
+        spawn_local(async move {
+            let saved = self.save_all().await;
+            // The server says what a new run would replace, and a run that has just stopped may not be known here yet.
+            let request = self.next_request();
+            if let Ok(notebook) = api::call(GetNotebook { experiment: self.id }).await {
+                self.merge(request, notebook);
+            }
+            cell.busy.try_set(false);
+            match cell.discards.try_get_untracked() {
+                Some(Some(_)) if saved => {
+                    cell.asks_discard.set(true);
+                }
+                Some(None) if saved => self.start(cell, false),
+                _ => {}
+            }
+        });
     }
 
     /// Without `retrain`, the server's refusal to repeat a training becomes a question.

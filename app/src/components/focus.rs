@@ -17,15 +17,24 @@ pub fn page_shown() {
     }
 }
 
-/// Moves the focus there, unless something has it by then.
+/// Frames in which the focus is watched: the page may replace or move elements some frames after the change that led to it.
+const FRAMES: u32 = 20;
+
+/// Moves the focus there whenever nothing has it, for a moment.
 pub fn restore(selector: &str) {
-    let selector = selector.to_owned();
+    watch(selector.to_owned(), FRAMES);
+}
+
+fn watch(selector: String, frames: u32) {
     request_animation_frame(move || {
         let document = document();
         let lost = document.active_element().is_none_or(|element| element.tag_name() == "BODY");
         let found = document.query_selector(&selector).ok().flatten();
         if let (true, Some(element)) = (lost, found.and_then(|element| element.dyn_into::<HtmlElement>().ok())) {
             let _ = element.focus();
+        }
+        if frames > 1 {
+            watch(selector, frames - 1);
         }
     });
 }
