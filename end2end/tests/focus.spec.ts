@@ -58,6 +58,7 @@ test("Run beside Resume asks before saved steps are set aside", async ({ list, s
   await train.getByRole("button", { name: "Stop", exact: true }).click();
   await list.getByRole("button", { name: "Stop and save" }).click();
   await expect(train).toHaveAttribute("data-state", "stopped");
+  await expect(train.getByRole("button", { name: "Resume" })).toBeVisible();
   await train.getByRole("button", { name: "Run", exact: true }).click();
   const asked = list.getByRole("dialog", { name: "Run from the beginning?" });
   await expect(asked).toContainText(/\d+ training steps/);
