@@ -41,10 +41,6 @@ pub fn pair_rule(config: &spec::DataConfig) -> PairRule {
     }
 }
 
-pub fn malformed(rows: Vec<engine::data::MalformedRow>) -> Vec<spec::MalformedRow> {
-    rows.into_iter().map(|row| spec::MalformedRow { line: row.line, field: row.field, problem: row.problem }).collect()
-}
-
 pub fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> Vec<spec::Count> {
     counts.iter().map(|(name, count)| spec::Count { name: (*name).to_owned(), count: *count }).collect()
 }

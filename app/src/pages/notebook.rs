@@ -148,7 +148,7 @@ fn tick(book: Book) {
     book.now.set(Some(now()));
     let handle = set_interval_with_handle(
         move || {
-            // Without a connection nobody knows whether a run goes on: its time stands still.
+            // Without a connection the page does not know whether the run is still active, so its timer stops.
             if book.link.try_get_untracked() == Some(Link::Lost) {
                 return;
             }

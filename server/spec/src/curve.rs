@@ -138,7 +138,7 @@ impl StepCurve {
         }
     }
 
-    /// A checkpoint was saved after this step: a resumed run may go on from here.
+    /// A checkpoint was saved after this step: a resumed run may continue from here.
     pub fn mark(&mut self, step: u32) {
         let Some(newest) = self.buckets.last().filter(|bucket| bucket.last == step) else { return };
         self.marks.push(*newest);
@@ -177,7 +177,7 @@ impl StepCurve {
         self.buckets.retain(|bucket| bucket.first < step);
         self.marks.retain(|mark| mark.last < step);
         if self.buckets.last().is_some_and(|bucket| bucket.last >= step) {
-            // This bucket holds steps on both sides. Without a mark they cannot be told apart, and it begins anew.
+            // This bucket holds steps on both sides. Without a mark they cannot be told apart, and it starts again.
             self.buckets.pop();
             self.buckets.extend(self.marks.last().filter(|mark| mark.last + 1 == step).copied());
         }

@@ -195,6 +195,7 @@ pub struct DataOutput {
 pub struct MalformedRow {
     /// 1-based.
     pub line: u64,
+    /// `text`, in a tree `prompt.replies[0].text`, in a JSON array `[3].text`; `row` if it is no single field.
     pub field: String,
     pub problem: String,
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use engine::data::MalformedRow;
 use serde_json::json;
-use spec::{AppError, DataConfig};
+use spec::{AppError, DataConfig, MalformedRow};
 
 use super::Result;
 use super::files::check_output;
@@ -84,7 +83,7 @@ impl Data {
             "first_turn_pairs": prepared.first_turn_pairs,
             "dropped": prepared.dropped,
             "malformed_count": prepared.malformed_count,
-            "malformed": adapter::malformed(prepared.malformed.clone()),
+            "malformed": prepared.malformed,
             "sha256": prepared.sha256,
         });
         output.answer(&answer, |text| {

@@ -331,7 +331,7 @@ impl Answer<'_> {
                 "dropped": self.corpus.dropped,
                 "dropped_rows": dropped_rows.collect::<Vec<_>>(),
                 "malformed_count": self.corpus.malformed_count,
-                "malformed": adapter::malformed(self.corpus.malformed.clone()),
+                "malformed": self.corpus.malformed,
             },
             "state": if self.stopped { "stopped" } else { "done" },
             "output": self.saved_to,

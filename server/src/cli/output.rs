@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped_and_letters_of_all_scripts_stay() {
+    fn terminal_escape_sequences_are_escaped_and_letters_of_all_scripts_stay() {
         for (text, safe) in [
             ("b \u{1b}[31m c", "b \\u{1b}[31m c"),
             ("a\u{1b}]0;owned\u{7}.jsonl", "a\\u{1b}]0;owned\\u{7}.jsonl"),

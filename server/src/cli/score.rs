@@ -57,7 +57,7 @@ impl Score {
             "file": self.file,
             "summary": summary::json(&scored),
             "malformed_count": read.malformed_count,
-            "malformed": adapter::malformed(read.malformed.clone()),
+            "malformed": read.malformed,
             "sha256": read.sha256,
             "rows": read.rows.iter().zip(&scores).enumerate().map(row_json).collect::<Vec<_>>(),
         });

@@ -59,7 +59,7 @@ pub struct Jobs {
 struct State {
     waiting: VecDeque<i64>,
     slot: Slot,
-    /// No run is begun any more.
+    /// No more runs are started.
     closing: bool,
     /// Runs that are queued or under way.
     active: HashMap<i64, Active>,
@@ -110,7 +110,7 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Writes a plan down and queues it, all or none: runs that are over and go on from what they saved, then new ones.
+    /// Writes a plan down and queues it, all or none: runs that are over and continue from what they saved, then new ones.
     /// Refuses with `queue_full` where they do not fit.
     pub fn submit(&self, experiment: i64, resumed: &[RunRow], new: &[NewRun], key: Key<'_>) -> Result<(), AppError> {
         let mut state = self.state();
@@ -200,7 +200,7 @@ impl Jobs {
         while let Slot::Running { run, .. } = state.slot {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                tracing::warn!(run, "the run did not stop in time; when resumed it goes on from its last checkpoint");
+                tracing::warn!(run, "the run did not stop in time; when resumed it continues from its last checkpoint");
                 self.interrupt(&mut state, run);
                 return;
             }
@@ -263,7 +263,10 @@ impl Jobs {
 
 /// Why a run that was under way is interrupted.
 fn cut_off() -> AppError {
-    AppError::interrupted("The server ended while this run was under way.", "Resume it: it goes on from what it saved.")
+    AppError::interrupted(
+        "The server ended while this run was under way.",
+        "Resume it: it continues from what it saved.",
+    )
 }
 
 fn never_began() -> AppError {

@@ -139,7 +139,7 @@ impl Remote<'_> {
                     restarts += 1;
                     if restarts > MAX_RESTARTS {
                         return Err(AppError::connection(
-                            format!("{} was started anew {MAX_RESTARTS} times and is still not whole: {why}", self.url),
+                            format!("{} was restarted {MAX_RESTARTS} times and is still incomplete: {why}", self.url),
                             "Try again later.",
                         ));
                     }

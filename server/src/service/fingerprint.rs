@@ -2,7 +2,7 @@
 //! fingerprints.
 //!
 //! A run's stored fingerprint is never compared: it was computed from the settings that an earlier version may have
-//! had. [`update`] computes it anew from the run's configuration, so that a renamed or added setting makes no run stale.
+//! had. [`update`] recomputes it from the run's configuration, so that a renamed or added setting makes no run stale.
 
 use std::collections::HashMap;
 

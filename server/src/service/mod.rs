@@ -176,7 +176,7 @@ fn create_private(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-/// A new database beside the folders of runs means that the old one was lost: its runs would be numbered anew.
+/// A new database beside the folders of runs means that the old one was lost: its runs would be numbered from 1 again.
 fn open_store(database: &Path, folders: &RunFolders) -> Result<Store, AppError> {
     if Store::is_new(database)? && !folders.runs().is_empty() {
         return Err(AppError::conflict(
@@ -187,7 +187,7 @@ fn open_store(database: &Path, folders: &RunFolders) -> Result<Store, AppError> 
                 folders.runs().len()
             ),
             format!(
-                "Put the database back, with its -wal file if there is one. Or, to begin anew, move {} elsewhere.",
+                "Put the database back, with its -wal file if there is one. Or, to start empty, move {} elsewhere.",
                 folders.root().display()
             ),
         ));

@@ -1,6 +1,6 @@
 //! Which runs a request to run means: the cell itself, and what must run before it.
 //!
-//! Decides only; nothing is queued here. What was cut off is resumed. A training is repeated, or saved work set aside,
+//! Decides only; nothing is queued here. What was interrupted is resumed. A training is repeated, or saved work set aside,
 //! as a side effect only if the person confirmed it.
 
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ impl NewestRun {
         self.saved.filter(|_| replaced)
     }
 
-    /// Whether running it anew as a side effect needs a confirmation: every training, and pairs of an unfinished run.
+    /// Whether running it again as a side effect needs a confirmation: every training, and pairs of an unfinished run.
     fn asks(&self) -> bool {
         self.saved.is_some() && (self.row.config.kind() == CellKind::Train || self.row.state != RunState::Done)
     }
@@ -71,13 +71,13 @@ fn recurs(code: ErrorCode) -> bool {
 
 #[derive(Default)]
 pub struct Plan {
-    /// Runs that are over and go on from what they saved, before the new ones.
+    /// Runs that are over and continue from what they saved, before the new ones.
     pub resume: Vec<RunRow>,
     pub new: Vec<NewRun>,
     sources: HashMap<i64, Source>,
 }
 
-/// Runs `target` anew. Before it, inputs that were cut off go on, and those that are stale or never ran are run.
+/// Runs `target` from the beginning. Before it, inputs that were interrupted are resumed, and those that are stale or never ran are run.
 /// Without `retrain`, what would repeat a training or set saved work aside is refused with `needs_run`.
 pub fn one(statuses: &[CellStatus], newest: &Newest, target: i64, retrain: bool) -> Result<Plan, AppError> {
     let mut plan = Plan::default();
@@ -101,7 +101,7 @@ pub fn one(statuses: &[CellStatus], newest: &Newest, target: i64, retrain: bool)
     Ok(plan)
 }
 
-/// Runs every cell that is stale, failed or never ran; what was cut off goes on.
+/// Runs every cell that is stale, failed or never ran; what was interrupted is resumed.
 pub fn all(statuses: &[CellStatus], newest: &Newest) -> Result<Plan, AppError> {
     let mut plan = Plan::default();
     for status in statuses.iter().filter(|status| status.cell.config.kind() != CellKind::Note) {
@@ -158,7 +158,7 @@ impl Plan {
         Ok(known)
     }
 
-    /// Resumes the cell's newest run if it was cut off. False: the cell has to run anew.
+    /// Resumes the cell's newest run if it was interrupted. False: the cell has to run from the beginning.
     fn take_resumable(&mut self, status: &CellStatus, newest: &Newest) -> bool {
         let Some(run) = newest.get(&status.cell.id).filter(|run| run.can_resume(status)) else { return false };
         self.sources.insert(status.cell.id, Source::Run(run.row.id));

@@ -9,10 +9,10 @@ use spec::{CellConfig, CellKind};
 use super::{Result, StoreError};
 
 /// Of configurations, inputs, events, pairs and reports as this version writes them. 1 is that of version 0.1.0.
-/// A change that an older record cannot be read with gets the next number, and its conversion stands in [`read`].
+/// A change that an older record cannot be read with gets the next number, and its conversion is in [`read`].
 pub const RECORD: i64 = 1;
 
-/// Of folded logs. Raise it whenever the fold changes: views of another number are folded anew from their events.
+/// Of folded logs. Raise it whenever the fold changes: views of another number are folded again from their events.
 pub const VIEW: i64 = 2;
 
 /// The record's JSON, and the record as it will be read back. Refuses what would not be readable, such as a number

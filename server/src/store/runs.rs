@@ -77,7 +77,7 @@ const COLUMNS: &str =
     runs.format, cells.kind";
 
 impl Store {
-    /// Writes down, all or none, that these runs are queued: those that are over and go on, each with the number of
+    /// Writes down, all or none, that these runs are queued: those that are resumed, each with the number of
     /// its last event, and the new ones. Returns the new rows, and the `Queued` event of every run in this order.
     pub fn queue(
         &self,

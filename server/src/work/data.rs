@@ -68,7 +68,7 @@ pub fn prepare(
         validation_trees: trees(&split.validation),
         dropped: adapter::counts(&prepared.dropped),
         malformed_count: prepared.malformed_count,
-        malformed: adapter::malformed(prepared.malformed),
+        malformed: prepared.malformed,
         instruction_lengths: word_lengths(prepared.pairs.iter().map(|pair| pair.instruction.as_str())),
         response_lengths: word_lengths(prepared.pairs.iter().map(|pair| pair.response.as_str())),
         examples: prepared

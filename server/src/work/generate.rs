@@ -100,7 +100,7 @@ pub fn corpus_summary(corpus: Corpus, source: SourceFile) -> CorpusSummary {
             .map(|dropped| DroppedRow { row: dropped.row, reason: dropped.reason.to_owned() })
             .collect(),
         malformed_count: corpus.malformed_count,
-        malformed: adapter::malformed(corpus.malformed),
+        malformed: corpus.malformed,
         sha256: corpus.sha256,
     }
 }

@@ -256,12 +256,12 @@ fn a_changed_etag_starts_anew() {
 }
 
 #[test]
-fn a_hub_that_makes_every_download_start_anew_is_given_up() {
+fn a_hub_that_makes_every_download_restart_is_given_up() {
     for fault in [Fault::NewEtagForEachRange, Fault::WrongRange, Fault::NoRange] {
         let (server, folder) = (serve(fault), Folder::new());
         let error = download(&server, &folder).unwrap_err();
         assert_eq!(error.code, spec::ErrorCode::Connection, "{fault:?}: {error}");
-        assert!(error.message.contains("started anew 3 times"), "{fault:?}: {error}");
+        assert!(error.message.contains("restarted 3 times"), "{fault:?}: {error}");
         assert!(nothing_appeared(&folder), "{fault:?}");
         let requests = server.requests.lock().unwrap();
         assert!(requests.len() < 20, "{fault:?}: {requests:?}");

@@ -75,7 +75,7 @@ fn a_reader_that_goes_away_makes_no_noise() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_escaped_in_answers_errors_and_notes() {
+fn terminal_escape_sequences_are_escaped_in_answers_errors_and_notes() {
     let folder = crate::support::Folder::new();
     let file = folder.write("rows.jsonl", r#"{"response":"a\u001bc","generated":"b \u001b[31m c","\u001b":1}"#);
     let bad = folder.write("bad.jsonl", "{\"response\":\"a\",\"generated\":\"b\"}\n{\"\u{1b}[2J\n");

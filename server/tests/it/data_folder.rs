@@ -72,7 +72,7 @@ async fn a_lost_or_emptied_database_is_refused_and_nothing_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_runs_moved_away_a_lost_database_begins_anew() {
+async fn with_the_runs_moved_away_a_lost_database_starts_empty() {
     let data = tempfile::tempdir().unwrap();
     with_five_runs(data.path()).await;
     remove_database(data.path());

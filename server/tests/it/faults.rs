@@ -1,5 +1,5 @@
 //! A database that refuses to be written to, as on a full disk: what was shown stays true, the reason is told, and
-//! everything goes on when writing works again.
+//! everything continues when writing works again.
 
 use std::path::Path;
 use std::sync::Arc;

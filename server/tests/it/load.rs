@@ -92,7 +92,7 @@ async fn connections_that_do_nothing_do_not_keep_others_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn when_every_place_is_a_signed_in_browsers_a_newcomer_is_told_so() {
+async fn a_new_connection_gets_503_when_signed_in_browsers_have_every_place() {
     let server = Server::start_with(fake::obedient(), |options| options.connection_limit = 4).await;
     let request =
         format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n", server.address, server.cookie().await);

@@ -71,7 +71,7 @@ fn controls_of(smoothing: RwSignal<f64>, log: RwSignal<bool>) -> AnyView {
     };
     view! {
         <div class="controls">
-            // The value stands beside the label, not in it: an <output> would be what the label names.
+            // The value is beside the label, not in it: an <output> would be what the label names.
             <label>
                 "Smoothing "
                 <input type="range" min="0" max="0.98" step="0.02" value="0.6" aria-valuetext=value on:input=slide/>

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use spec::MalformedRow;
 
 use super::dialogue::{self, Answer};
 use super::field::Malformed;
 use super::rows::Rows;
-use super::{Format, MalformedRow, format};
+use super::{Format, format};
 use crate::{Error, Result};
 
 const MOST_EXAMPLES: usize = 20;

@@ -6,9 +6,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use spec::MalformedRow;
 
+use super::lenient;
 use super::rows::Row;
-use super::{MalformedRow, lenient};
 
 /// One message, instruction or response. The longest in OASST1 and LIMA have some 20 KiB.
 pub const MOST_FIELD_BYTES: usize = 1 << 20;
@@ -80,7 +81,7 @@ pub fn parse<T: for<'de> Deserialize<'de>>(row: &Row<'_>) -> Result<T, Problem> 
         None => error,
     };
     let message = error.to_string();
-    // Rows of an array may span lines; the row's own line stands beside this.
+    // Rows of an array may span lines; the row's own line is reported beside this.
     let message = message.split(" at line ").next().unwrap_or_default();
     let place = format!("(line {} of it, column {})", error.line(), error.column());
     Err(of_row(match error.classify() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use spec::MalformedRow;
 
 use crate::Result;
 
@@ -61,15 +62,6 @@ pub struct PairRule {
     pub limit: Option<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MalformedRow {
-    /// 1-based.
-    pub line: u64,
-    /// `text`, in a tree `prompt.replies[0].text`, in a JSON array `[3].text`; `row` where no single field is to blame.
-    pub field: String,
-    pub problem: String,
-}
-
 /// What a conversation file gave.
 ///
 /// `dropped` counts, in the order in which they are looked at, an exchange for the first reason that it meets: what
@@ -93,7 +85,7 @@ pub struct Prepared {
     pub sha256: String,
 }
 
-/// Reads a file, a pipe or standard input (`-`), plain or gzip, and applies the rule. `format` None: told from the
+/// Reads a file, a pipe or standard input (`-`), plain or gzip, and applies the rule. `format` None: detected from the
 /// first rows.
 ///
 /// Errors: a file that cannot be read, is none of the formats, or is beyond the limits of [`rows`]. A file whose every

@@ -335,7 +335,7 @@ fn layout(head: &[u8]) -> Layout {
     for (place, &byte) in head.iter().enumerate().skip(start) {
         nesting.take(byte);
         if byte == b'\n' {
-            // A first row that was cut off is followed by another; one that spans lines goes on.
+            // A first row that was cut off is followed by another; one that spans lines continues.
             let next = after(place + 1).map(|place| head[place]);
             return if next.is_none_or(|next| next == b'{') { Layout::Lines } else { Layout::Objects };
         }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::MalformedRow;
+use spec::MalformedRow;
+
 use super::dialogue::{self, Scored};
 use super::field::Malformed;
 use super::format::no_rows;

@@ -1,6 +1,6 @@
 //! A template's text as special tokens and the stretches between them.
 //!
-//! Special tokens are found in the template's own text only. A stretch, with the slot's text where that stands in it,
+//! Special tokens are found in the template's own text only. A stretch, with the slot's text where it contains the slot,
 //! is encoded as one string, so that its token boundaries are those of the text as a reader would write it.
 
 use std::ops::Range;

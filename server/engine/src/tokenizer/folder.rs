@@ -11,7 +11,7 @@ const MAX_TOKENIZER: u64 = 128 << 20;
 const MAX_CONFIG: u64 = 16 << 20;
 
 impl Tokenizer {
-    /// As [`Self::from_folder`], for a model with so many rows in its embedding: see [`TokenizerJson::read`].
+    /// As [`Self::from_folder`], for a model whose embedding has this many rows: see [`TokenizerJson::read`].
     pub(crate) fn from_folder_within(folder: &Path, rows: Option<usize>) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         if !path.exists() && folder.join("tokenizer.model").exists() {

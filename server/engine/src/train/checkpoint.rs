@@ -164,7 +164,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The newest checkpoint of this job that matches its manifest. A damaged one is reported and set aside, and the one
+/// The newest checkpoint of this job that matches its manifest. A damaged one is reported and renamed, and the one
 /// before it is used.
 pub(super) fn newest(
     run: &Path,

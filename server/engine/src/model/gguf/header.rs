@@ -30,7 +30,7 @@ const MAX_TENSORS: u64 = 1 << 16;
 const MAX_NAME: u64 = 1 << 10;
 const MAX_DIMENSIONS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// Behind the last tensor: padding. All of a file is hashed, so one that goes on without end is refused before.
+/// Behind the last tensor: padding. All of a file is hashed, so an endless one is refused before that.
 const MOST_TRAILING: u64 = 1 << 20;
 
 impl Header {
