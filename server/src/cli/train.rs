@@ -68,8 +68,7 @@ impl Train {
         let (data_output, split) = self.prepare(data, &mut emit)?;
         let mut models = ModelCache::new(&self.device.device);
         let base = models.model(&path, &mut emit)?;
-        let outcome =
-            work::train::run(base, &split.train, &split.validation, &train, &self.output, &control, &mut emit)?;
+        let outcome = work::train::run(base, &split, &train, &self.output, &control, &mut emit)?;
         drop(progress);
         let Some(trained) = outcome else {
             return Err(AppError::stopped(

@@ -52,13 +52,18 @@ pub async fn open(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) 
                 // Listens before it reads any log, so that nothing falls between the two.
                 let notices = shared.service.subscribe();
                 let viewer = Viewer::new(Arc::clone(&shared.service), socket);
-                if let Err(panic) = AssertUnwindSafe(viewer.serve(notices, &shared)).catch_unwind().await {
-                    tracing::error!(panic = panic_text(&*panic), "a socket panicked");
-                }
+                catch_panic(viewer.serve(notices, &shared)).await;
                 drop(permit);
             })
         })
         .into_response()
+}
+
+/// A panic ends one socket, not its place among [`MAX_VIEWERS`]; the log says why.
+async fn catch_panic(serving: impl Future<Output = ()>) {
+    if let Err(panic) = AssertUnwindSafe(serving).catch_unwind().await {
+        tracing::error!(panic = panic_text(&*panic), "a socket panicked");
+    }
 }
 
 struct Viewer {
@@ -267,4 +272,14 @@ impl Viewer {
 
 fn too_many(what: &str) -> AppError {
     AppError::too_large(format!("One socket watches at most {MAX_WATCHED} {what}."), "Reload the page.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_panics_ends_and_what_follows_it_still_runs() {
+        catch_panic(async { panic!("deliberate") }).await;
+    }
 }

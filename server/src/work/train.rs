@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use engine::Control;
-use engine::data::Pair;
+use engine::data::{Pair, Split};
 use engine::model::BaseModel;
 use engine::template::Template;
 use engine::train::TrainOutcome;
@@ -25,11 +25,13 @@ pub(super) fn execute(
     let (data_input, _, data_output) = parts!(&context.inputs, Data);
     let (_, model_config, model_output) = parts!(&context.inputs, Model);
     phase(emit, "reading the pairs");
-    let train = read_pairs(&data_input.folder.join(data::TRAIN), &data_output.train_sha256)?;
-    let validation = read_pairs(&data_input.folder.join(data::VALIDATION), &data_output.validation_sha256)?;
+    let split = Split {
+        train: read_pairs(&data_input.folder.join(data::TRAIN), &data_output.train_sha256)?,
+        validation: read_pairs(&data_input.folder.join(data::VALIDATION), &data_output.validation_sha256)?,
+    };
     let base = model::load(session, &context.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
-    Ok(match run(base, &train, &validation, config, &context.folder, &context.control, emit)? {
+    Ok(match run(base, &split, config, &context.folder, &context.control, emit)? {
         Some(output) => Ended::Done(CellOutput::Train(output)),
         None => Ended::Stopped,
     })
@@ -44,8 +46,7 @@ fn read_pairs(path: &Path, sha256: &str) -> Result<Vec<Pair>> {
 /// Trains into `folder`; None where it was stopped after saving.
 pub fn run(
     base: &BaseModel,
-    train: &[Pair],
-    validation: &[Pair],
+    split: &Split,
     config: &TrainConfig,
     folder: &Path,
     control: &Control,
@@ -55,8 +56,8 @@ pub fn run(
     let job = engine::train::TrainJob {
         model: base,
         template: &template,
-        train,
-        validation,
+        train: &split.train,
+        validation: &split.validation,
         config,
         folder,
         initial_factors: None,

@@ -157,7 +157,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "memory",
-        about: "TinyLlama's dimensions, random weights, batch 4 x 512, activation checkpointing: peak memory beside the weights, MB",
+        about: "TinyLlama's dimensions, random weights, batch 4 x 512, gradient checkpointing: peak memory beside the weights, MB",
         figure: "beside_weights_mb",
         ours: |setting| memory(setting, "--recompute"),
         least: Some(3000.0),
@@ -175,7 +175,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "recompute",
-        about: "Training, batch 4 x 512, loss at all positions, activation checkpointing",
+        about: "Training, batch 4 x 512, loss at all positions, gradient checkpointing",
         ours: |setting| ours(setting, "train --batch 4 --seq 512 --steps 3 --recompute"),
         ..ROW
     },

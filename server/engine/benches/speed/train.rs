@@ -29,7 +29,7 @@ pub struct Fixed {
     steps: u32,
     #[arg(long, value_enum, default_value_t = Loss::All)]
     loss: Loss,
-    /// Activation checkpointing
+    /// Gradient checkpointing
     #[arg(long)]
     recompute: bool,
 }

@@ -390,7 +390,7 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
 }
 
 #[test]
-fn activation_checkpointing_gives_the_same_run_and_may_be_chosen_when_it_is_resumed() {
+fn gradient_checkpointing_gives_the_same_run_and_may_be_chosen_when_it_is_resumed() {
     let mut bench = Bench::new();
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let kept = bench.run(whole.path(), nothing);

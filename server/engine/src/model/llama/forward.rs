@@ -60,7 +60,7 @@ pub(super) struct LayerActivations {
 
 pub(super) struct SavedLayer {
     pub(super) x: Tensor<2>, // [tokens, hidden]
-    /// None with activation checkpointing: recomputed in backward.
+    /// None with gradient checkpointing: recomputed in backward.
     pub(super) activations: Option<LayerActivations>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct SavedActivations {
 
 impl Llama {
     /// Sizes in bytes of the tensors of [`SavedActivations`] of this many tokens, in the order of their allocation, so
-    /// that the allocator reuses reserved blocks of these sizes. With activation checkpointing, one recomputed layer is
+    /// that the allocator reuses reserved blocks of these sizes. With gradient checkpointing, one recomputed layer is
     /// included.
     pub(crate) fn activation_bytes(&self, tokens: usize, checkpointing: bool) -> Vec<usize> {
         let config = &self.config;
