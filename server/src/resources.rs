@@ -5,7 +5,7 @@
 //! refused when a run opens it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -157,9 +157,11 @@ impl Resources {
         let id = match config {
             CellConfig::Data(config) => &config.file,
             CellConfig::Generate(config) => &config.file,
-            CellConfig::Model(_) | CellConfig::Train(_) | CellConfig::Report(_) | CellConfig::Note(_) => {
-                return String::new();
-            }
+            CellConfig::Model(_)
+            | CellConfig::Train(_)
+            | CellConfig::Curate(_)
+            | CellConfig::Report(_)
+            | CellConfig::Note(_) => return String::new(),
         };
         if self.file(id).is_err() {
             return String::new();
@@ -234,7 +236,14 @@ impl Resources {
         let mut source = File::open(path).map_err(io_error(path))?;
         let mut copy = Temporary::new(&self.files)?;
         io::copy(&mut source, copy.file()).map_err(io_error(path))?;
-        self.adopt(name, copy)
+        self.adopt(name, "", copy)
+    }
+
+    /// Adds a text as a file; `notice` is carried by reports that use it.
+    pub fn import_text(&self, name: &str, notice: &str, text: &str) -> Result<DataFile> {
+        let mut copy = Temporary::new(&self.files)?;
+        copy.file().write_all(text.as_bytes()).map_err(io_error(copy.path()))?;
+        self.adopt(name, notice, copy)
     }
 
     /// Takes over a file that was received under a temporary name; it is gone from there afterwards.
@@ -244,7 +253,7 @@ impl Resources {
         Ok(added)
     }
 
-    fn adopt(&self, name: &str, copy: Temporary) -> Result<DataFile> {
+    fn adopt(&self, name: &str, notice: &str, copy: Temporary) -> Result<DataFile> {
         copy.sync()?;
         let sha256 = sha256_file(copy.path()).map_err(adapter::error)?;
         let id = format!("{UPLOAD}{}", &sha256[..ID_DIGITS]);
@@ -253,7 +262,7 @@ impl Resources {
             let known = self.entry(&id);
             let added_ms = known.as_ref().map_or_else(now_ms, |entry| entry.added_ms);
             let name = known.map_or_else(|| shown_name(name), |entry| entry.name);
-            write_json(&self.entry_path(&id), &FileEntry { name, added_ms, sha256, notice: String::new() })?;
+            write_json(&self.entry_path(&id), &FileEntry { name, added_ms, sha256, notice: notice.to_owned() })?;
         }
         // Also where the file is there already: its copy may be damaged.
         copy.rename(&self.files.join(&id))?;

@@ -7,7 +7,7 @@ use super::files::named;
 use super::form::form;
 use super::progress::{progress, timer};
 use super::stop::StopDialog;
-use super::{data, generate, model, note, report, train};
+use super::{curate, data, generate, model, note, report, train};
 use crate::book::{Book, CellState};
 use crate::components::dialog::Confirm;
 use crate::components::error::{error_box, error_slot};
@@ -60,6 +60,7 @@ fn Tools(book: Book, cell: CellState, position: Signal<usize>) -> impl IntoView 
              listed at the end of the notebook."
         }
         CellKind::Note => "Its text is deleted.",
+        CellKind::Curate => "Decisions and edits stay with the generated pairs.",
         _ => "Its runs and their files are deleted with it. Reports that were made from them stay as they are.",
     };
     let delete = Callback::new(move |()| book.delete(cell));
@@ -198,7 +199,7 @@ fn discarded(work: Discards) -> String {
 
 /// Whether the server's question is about a training: only names the button, since the server decides what is asked.
 fn trains_again(book: Book, cell: CellState) -> bool {
-    if !matches!(cell.kind, CellKind::Generate | CellKind::Report) {
+    if !matches!(cell.kind, CellKind::Generate | CellKind::Curate | CellKind::Report) {
         return false;
     }
     let above = book.cells.with_untracked(|cells| {
@@ -229,6 +230,7 @@ impl KindView {
             CellKind::Model => model::live,
             CellKind::Train => train::live,
             CellKind::Generate => generate::live,
+            CellKind::Curate => curate::live,
             CellKind::Report => report::live,
             CellKind::Note => |_| ().into_any(),
         };
@@ -237,6 +239,7 @@ impl KindView {
             CellConfig::Model(config) => model::brief(book, config),
             CellConfig::Train(config) => train::brief(config),
             CellConfig::Generate(config) => generate::brief(book, config),
+            CellConfig::Curate(config) => curate::brief(config),
             CellConfig::Report(config) => report::brief(config),
             CellConfig::Note(_) => String::new(),
         };
@@ -265,6 +268,7 @@ fn stale_reasons(book: Book, cell: CellState) -> AnyView {
             let (was, now) = (named(book, &field, was), named(book, &field, now));
             view! { <li><code>{field}</code> ": " {was} " → " {now}</li> }.into_any()
         }
+        StaleReason::Decisions => view! { <li>"pairs were decided on or edited"</li> }.into_any(),
         StaleReason::Input { kind } => view! { <li>{kind_title(kind)} " was changed or run again"</li> }.into_any(),
     };
     let shown = move || {

@@ -16,20 +16,12 @@ use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use spec::{
     AppError, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, ListPairs, PairSort, PairsPage,
-    PairsQuery, Tag,
+    PairsQuery, TagFilter,
 };
 
 /// Rows of the table.
 const PAGE: u32 = 50;
 const SEARCH_AFTER: Duration = Duration::from_millis(300);
-const SORTS: [(&str, PairSort, &str); 5] = [
-    ("index", PairSort::Index, "Row"),
-    ("rouge_descending", PairSort::RougeDescending, "ROUGE-L, highest first"),
-    ("rouge_ascending", PairSort::RougeAscending, "ROUGE-L, lowest first"),
-    ("copied_descending", PairSort::CopiedDescending, "Most copied first"),
-    ("length_descending", PairSort::LengthDescending, "Longest first"),
-];
-
 pub fn brief(book: Book, config: &GenerateConfig) -> String {
     let file = named(book, "file", config.file.clone());
     let rows =
@@ -184,8 +176,8 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
     };
     let search = move || {
         let text = typed.try_get_untracked().unwrap_or_default();
-        if query.try_with_untracked(|query| query.text != text) == Some(true) {
-            query.update(|query| (query.text, query.offset) = (text, 0));
+        if query.try_with_untracked(|query| query.filter.text != text) == Some(true) {
+            query.update(|query| (query.filter.text, query.offset) = (text, 0));
         }
     };
     // Searched when nothing was typed for a moment.
@@ -200,28 +192,24 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
             SEARCH_AFTER,
         );
     };
-    let tags = [("", "All"), ("none", "No failure tag")]
-        .into_iter()
-        .map(|(value, text)| (value, text.to_owned()))
-        .chain(Tag::ALL.iter().map(|tag| (tag.as_str(), tag.label().to_owned())))
-        .map(|(value, text)| view! { <option value=value>{text}</option> })
-        .collect_view();
-    let sorts = SORTS.into_iter().map(|(value, _, text)| view! { <option value=value>{text}</option> }).collect_view();
-    let sort = move |event| {
+    let tags =
+        TagFilter::choices().map(|tag| view! { <option value=tag.as_str()>{tag.label()}</option> }).collect_view();
+    let sorts =
+        PairSort::ALL.iter().map(|sort| view! { <option value=sort.as_str()>{sort.label()}</option> }).collect_view();
+    // Back to the first page.
+    let choose = move |name: &'static str, event| {
         let value = event_target_value(&event);
-        if let Some((_, sort, _)) = SORTS.into_iter().find(|(name, _, _)| *name == value) {
-            query.update(|query| (query.sort, query.offset) = (sort, 0));
-        }
+        query.update(|query| {
+            query.filter.read_query(name, &value);
+            query.offset = 0;
+        });
     };
     view! {
         <section class="pairs-block" aria-label="Pairs">
             <h3>"Pairs"</h3>
             <form class="filters" on:submit=move |event| { event.prevent_default(); search(); }>
-                <label>"Failure tag " <select on:change=move |event| {
-                    let tag = event_target_value(&event);
-                    query.update(|query| (query.tag, query.offset) = (tag, 0));
-                }>{tags}</select></label>
-                <label>"Sort by " <select on:change=sort>{sorts}</select></label>
+                <label>"Failure tag " <select on:change=move |event| choose("tag", event)>{tags}</select></label>
+                <label>"Sort by " <select on:change=move |event| choose("sort", event)>{sorts}</select></label>
                 <label>
                     "Search "
                     <input type="search" maxlength="200" on:input=move |event| type_in(event_target_value(&event))/>

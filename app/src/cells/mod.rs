@@ -1,5 +1,6 @@
 //! One module per kind of cell: its form and what it shows of a run. `frame` is what all have in common.
 
+mod curate;
 mod data;
 mod files;
 mod form;

@@ -224,6 +224,7 @@ mod tests {
             source_id: Some("<b>".to_owned()),
             url: Some("javascript:<b>".to_owned()),
             scores: PairScores { tags: vec![spec::Tag::Echo], ..PairScores::default() },
+            curation: None,
         };
         let html = pair_table(&[pair], "Pairs".to_owned()).to_html();
         assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");

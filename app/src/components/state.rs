@@ -43,6 +43,7 @@ pub fn kind_title(kind: CellKind) -> &'static str {
         CellKind::Model => "Model",
         CellKind::Train => "Train",
         CellKind::Generate => "Generate",
+        CellKind::Curate => "Curate",
         CellKind::Report => "Report",
         CellKind::Note => "Note",
     }
@@ -55,6 +56,9 @@ pub fn kind_purpose(kind: CellKind) -> &'static str {
         CellKind::Model => "Selects the base model. Its weights are never changed.",
         CellKind::Train => "Trains a LoRA adapter that predicts the instruction from the response.",
         CellKind::Generate => "Generates an instruction for every response of a corpus.",
+        CellKind::Curate => {
+            "You decide which pairs to keep, and edit them. Reports, downloads and training use the result."
+        }
         CellKind::Report => "Snapshots pairs, metrics and provenance in a page that can be shared.",
         CellKind::Note => "Text of your own.",
     }

@@ -19,17 +19,28 @@ use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use crate::components::theme::ThemeSwitch;
 use spec::{
-    EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, Provenance, Report, ReportPage, Settings, StepCurve,
+    EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, Provenance, Report, ReportPage, ReportQuery, Settings,
+    StepCurve,
 };
 
-/// 1-based; `all` is 0.
-fn page_number() -> Memo<u32> {
+/// What the address asks for: filter, page (`all` is 0) and row.
+fn report_query() -> Memo<ReportQuery> {
     let query = use_query_map();
     Memo::new(move |_| {
-        query.with(|query| match query.get("page").as_deref() {
-            Some("all") => 0,
-            Some(text) => text.parse().unwrap_or(1).max(1),
-            None => 1,
+        query.with(|query| {
+            let mut wanted = ReportQuery::default();
+            for name in ["tag", "decision", "text", "sort"] {
+                if let Some(value) = query.get(name) {
+                    wanted.filter.read_query(name, &value);
+                }
+            }
+            wanted.page = match query.get("page").as_deref() {
+                Some("all") => 0,
+                Some(text) => text.parse().unwrap_or(1).max(1),
+                None => 1,
+            };
+            wanted.row = query.get("row").and_then(|row| row.parse().ok());
+            wanted
         })
     })
 }
@@ -37,11 +48,11 @@ fn page_number() -> Memo<u32> {
 #[component]
 pub fn OwnReport() -> impl IntoView {
     let params = use_params_map();
-    let page = page_number();
+    let query = report_query();
     let run = move || params.with(|params| params.get("run"));
     let report = Resource::new(
-        move || (run(), page.get()),
-        |(run, page)| async move { api::call(OpenReport { run: number(run)?, page }).await },
+        move || (run(), query.get()),
+        |(run, query)| async move { api::call(OpenReport { run: number(run)?, query }).await },
     );
     view! {
         <Top/>
@@ -61,10 +72,10 @@ pub fn OwnReport() -> impl IntoView {
 #[component]
 pub fn SharedReport() -> impl IntoView {
     let params = use_params_map();
-    let page = page_number();
+    let query = report_query();
     let report = Resource::new(
-        move || (params.with(|params| params.get("token")).unwrap_or_default(), page.get()),
-        |(token, page)| api::call(OpenSharedReport { token, page }),
+        move || (params.with(|params| params.get("token")).unwrap_or_default(), query.get()),
+        |(token, query)| api::call(OpenSharedReport { token, query }),
     );
     view! {
         <header class="top">
@@ -86,7 +97,7 @@ pub fn SharedReport() -> impl IntoView {
 /// `run` is given to the owner only.
 #[component]
 fn Document(shown: ReportPage, #[prop(optional)] run: Option<i64>) -> impl IntoView {
-    let ReportPage { report, pairs, offset } = shown;
+    let ReportPage { report, pairs, offset, .. } = shown;
     let title = report.config.title.clone();
     let story = story(&report, pairs);
     let Report { created_ms, experiment, config, data, model, train, integrity, curve, evaluations, scores, .. } =

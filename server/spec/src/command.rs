@@ -6,8 +6,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AppError, CellKind, DataFile, ExperimentSummary, ModelChoice, Notebook, PairsPage, PairsQuery, Preset, Report,
-    RunView, ShareLink, StaleReason, StopMode, SystemInfo,
+    AppError, CellKind, CurationChange, CurationCounts, DataFile, Decision, ExperimentSummary, ModelChoice, Notebook,
+    PairFilter, PairsPage, PairsQuery, Preset, Report, ReportQuery, RunView, ShareLink, StaleReason, StopMode,
+    SystemInfo,
 };
 
 /// A command's struct: its parameters, its name on the wire, and what answers it.
@@ -113,18 +114,26 @@ commands! {
     resume_run ResumeRun { run: i64, key: IdempotencyKey } -> Notebook;
     get_run GetRun { run: i64 } -> RunView;
     list_pairs ListPairs { query: PairsQuery } -> PairsPage;
+    /// Changes what a person decided on pairs of a generate run. All are applied, or none.
+    curate_pairs CuratePairs {
+        run: i64,
+        changes: Vec<CurationChange>,
+    } -> CurationCounts;
+    /// Decides on every pair that the filter shows. Answers with the changes that take it back.
+    decide_matching DecideMatching { run: i64, filter: PairFilter, decision: Option<Decision> } -> Vec<CurationChange>;
+    /// Adds the pairs that a curate run kept to the data files, to train on. Repeated, it gives the same file.
+    add_kept_pairs AddKeptPairs { run: i64 } -> DataFile;
 
     list_models ListModels {} -> Vec<ModelChoice>;
     list_files ListFiles {} -> Vec<DataFile>;
 
-    /// `run` is one of a report cell. `page` is 1-based; 0 gives all pairs.
-    open_report OpenReport { run: i64, page: u32 } -> ReportPage;
+    /// `run` is one of a report cell.
+    open_report OpenReport { run: i64, query: ReportQuery } -> ReportPage;
     share_report ShareReport { run: i64 } -> ShareLink;
     list_shares ListShares { run: i64 } -> Vec<ShareLink>;
     revoke_share RevokeShare { share: i64 } -> ();
     /// What a share link opens. Unknown, malformed and revoked tokens give the same `not_found`.
-    /// `page` is 1-based.
-    open_shared_report OpenSharedReport { token: String, page: u32 } -> ReportPage;
+    open_shared_report OpenSharedReport { token: String, query: ReportQuery } -> ReportPage;
 }
 
 impl Command {
@@ -194,8 +203,12 @@ pub struct ReportPage {
     pub report: Report,
     /// Pairs in the whole report.
     pub pairs: u64,
-    /// Position of the first shown pair.
+    /// Pairs that match the filter, on all pages.
+    pub matching: u64,
+    /// Position of the first shown pair among those that match.
     pub offset: u64,
+    /// The experiment that the report was made in; for its owner only.
+    pub experiment: Option<i64>,
 }
 
 impl ReportPage {

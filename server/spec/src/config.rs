@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::AppError;
 use crate::setting::*;
+use crate::{AppError, Decision, GeneratedPair};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,12 +15,14 @@ pub enum CellKind {
     Model,
     Train,
     Generate,
+    Curate,
     Report,
     Note,
 }
 
 impl CellKind {
-    pub const ALL: [CellKind; 6] = [Self::Data, Self::Model, Self::Train, Self::Generate, Self::Report, Self::Note];
+    pub const ALL: [CellKind; 7] =
+        [Self::Data, Self::Model, Self::Train, Self::Generate, Self::Curate, Self::Report, Self::Note];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,6 +30,7 @@ impl CellKind {
             Self::Model => "model",
             Self::Train => "train",
             Self::Generate => "generate",
+            Self::Curate => "curate",
             Self::Report => "report",
             Self::Note => "note",
         }
@@ -39,8 +42,14 @@ impl CellKind {
             Self::Data | Self::Model | Self::Note => &[],
             Self::Train => &[Self::Data, Self::Model],
             Self::Generate => &[Self::Model, Self::Train],
+            Self::Curate => &[Self::Generate],
             Self::Report => &[Self::Data, Self::Model, Self::Train, Self::Generate],
         }
+    }
+
+    /// The kinds of cell that are used where there is one above, of the same inputs.
+    pub fn optional_inputs(self) -> &'static [CellKind] {
+        if self == Self::Report { &[Self::Curate] } else { &[] }
     }
 
     /// The settings of a cell of this kind.
@@ -50,6 +59,7 @@ impl CellKind {
             Self::Model => ModelConfig::SETTINGS,
             Self::Train => TrainConfig::SETTINGS,
             Self::Generate => GenerateConfig::SETTINGS,
+            Self::Curate => CurateConfig::SETTINGS,
             Self::Report => ReportConfig::SETTINGS,
             Self::Note => NoteConfig::SETTINGS,
         }
@@ -63,6 +73,7 @@ pub enum CellConfig {
     Model(ModelConfig),
     Train(TrainConfig),
     Generate(GenerateConfig),
+    Curate(CurateConfig),
     Report(ReportConfig),
     Note(NoteConfig),
 }
@@ -75,6 +86,7 @@ macro_rules! each {
             CellConfig::Model($part) => $body,
             CellConfig::Train($part) => $body,
             CellConfig::Generate($part) => $body,
+            CellConfig::Curate($part) => $body,
             CellConfig::Report($part) => $body,
             CellConfig::Note($part) => $body,
         }
@@ -88,6 +100,7 @@ impl CellConfig {
             Self::Model(_) => CellKind::Model,
             Self::Train(_) => CellKind::Train,
             Self::Generate(_) => CellKind::Generate,
+            Self::Curate(_) => CellKind::Curate,
             Self::Report(_) => CellKind::Report,
             Self::Note(_) => CellKind::Note,
         }
@@ -99,6 +112,7 @@ impl CellConfig {
             CellKind::Model => Self::Model(ModelConfig::default()),
             CellKind::Train => Self::Train(TrainConfig::default()),
             CellKind::Generate => Self::Generate(GenerateConfig::default()),
+            CellKind::Curate => Self::Curate(CurateConfig::default()),
             CellKind::Report => Self::Report(ReportConfig::default()),
             CellKind::Note => Self::Note(NoteConfig::default()),
         }
@@ -384,6 +398,24 @@ settings! {
             "Each row samples from its own random stream, derived from this seed.";
         weights: WeightFormat = WeightFormat::F32, Sampling, choice(WeightFormat::CHOICES), "Precision",
             "int8 quantization is faster on a CPU, about twice where the CPU has instructions for it. Outputs differ slightly; quality is on par.";
+    }
+}
+
+settings! {
+    /// What becomes of pairs that a person has not decided on. A decision always wins.
+    CurateConfig "" {
+        undecided: Decision = Decision::Keep, Primary, choice(Decision::CHOICES), "Undecided pairs",
+            "Whether pairs without a decision and without a failure tag are kept.";
+        undecided_tagged: Decision = Decision::Drop, Primary, choice(Decision::CHOICES), "Undecided pairs with a failure tag",
+            "Whether pairs without a decision that carry a failure tag are kept.";
+    }
+}
+
+impl CurateConfig {
+    /// Whether a pair is kept.
+    pub fn keeps(&self, pair: &GeneratedPair) -> bool {
+        let usual = if pair.scores.tags.is_empty() { self.undecided } else { self.undecided_tagged };
+        pair.decision().unwrap_or(usual) == Decision::Keep
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod command;
 mod config;
+mod curation;
 mod curve;
 mod error;
 mod event;
@@ -18,6 +19,7 @@ mod view;
 
 pub use command::*;
 pub use config::*;
+pub use curation::*;
 pub use curve::*;
 pub use error::*;
 pub use event::*;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CellConfig, CellKind, RunState, RunView, ScoreSummary};
+use crate::{CellConfig, CellKind, CurationCounts, RunState, RunView, ScoreSummary};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExperimentSummary {
@@ -83,6 +83,8 @@ pub enum StaleReason {
     Field { field: String, was: String, now: String },
     /// An input was changed or run again since.
     Input { kind: CellKind },
+    /// A person decided on pairs, or edited them, since.
+    Decisions,
 }
 
 /// A file of conversations, pairs or responses that cells can use.
@@ -143,6 +145,7 @@ pub enum CellOutput {
     Model(ModelOutput),
     Train(TrainOutput),
     Generate(GenerateOutput),
+    Curate(CurateOutput),
     Report(ReportOutput),
 }
 
@@ -321,6 +324,20 @@ impl CorpusSummary {
     }
 }
 
+/// What a person's decisions and the cell's settings make of the generated pairs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurateOutput {
+    pub counts: CurationCounts,
+    /// Pairs that are kept: by a decision, or by the settings where there is none.
+    pub kept: u64,
+    /// Pairs without a decision that the settings drop.
+    pub dropped_by_settings: u64,
+    /// Of the decisions, edits and notes that were used.
+    pub curation_sha256: String,
+    /// Of `pairs.jsonl`, which reports read.
+    pub pairs_sha256: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportOutput {
     pub title: String,
@@ -344,29 +361,4 @@ pub enum StopMode {
     Save,
     /// Only what is saved already stays.
     Discard,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PairsQuery {
-    pub run: i64,
-    pub offset: u32,
-    /// At most 200.
-    pub limit: u32,
-    /// Only pairs with this failure tag; empty: all. `none`: only pairs without one.
-    pub tag: String,
-    /// Only pairs whose text holds this; empty: all.
-    pub text: String,
-    pub sort: PairSort,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PairSort {
-    #[default]
-    Index,
-    RougeAscending,
-    RougeDescending,
-    CopiedDescending,
-    LengthDescending,
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::setting::{Value as _, choices};
 use crate::{
-    CorpusSummary, DataConfig, DataOutput, EvaluationPoint, GenerateConfig, ModelOutput, ReportConfig, StepCurve,
-    TargetIntegrity, TrainConfig, TrainOutput,
+    CorpusSummary, CurateConfig, CurateOutput, Curation, DataConfig, DataOutput, EvaluationPoint, GenerateConfig,
+    ModelOutput, ReportConfig, StepCurve, TargetIntegrity, TrainConfig, TrainOutput,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct GeneratedPair {
     /// Response tokens that were left out of a prompt that was too long.
     pub response_tokens_cut: u32,
     pub scores: PairScores,
+    /// What a person decided; stored apart from the pair, and frozen with it into reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curation: Option<Curation>,
 }
 
 /// Metrics of one pair; docs/FORMATS.md says how each is computed.
@@ -128,13 +131,6 @@ pub struct TextFigures {
     pub distinct_2: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PairsPage {
-    /// Pairs that match the query, on all pages.
-    pub total: u64,
-    pub pairs: Vec<GeneratedPair>,
-}
-
 /// A frozen snapshot: nothing in it changes when the notebook does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -155,8 +151,17 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "CorpusSummary::is_unknown")]
     pub corpus: CorpusSummary,
     pub scores: ScoreSummary,
+    /// None without a curate cell, and in reports of earlier versions: nobody decided on the pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curate: Option<CuratedReport>,
     pub pairs: Vec<GeneratedPair>,
     pub provenance: Provenance,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CuratedReport {
+    pub config: CurateConfig,
+    pub output: CurateOutput,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

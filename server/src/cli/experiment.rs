@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use spec::{
-    AppError, CellConfig, DataConfig, GenerateConfig, Kind, ModelConfig, ReportConfig, Setting, Settings, TrainConfig,
-    invalid, unknown_setting,
+    AppError, CellConfig, CurateConfig, DataConfig, GenerateConfig, Kind, ModelConfig, ReportConfig, Setting, Settings,
+    TrainConfig, invalid, unknown_setting,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -19,7 +19,7 @@ use crate::resources::Resources;
 
 /// Larger is no experiment.
 const MAX_BYTES: u64 = 1 << 20;
-const TABLES: &str = "experiment, data, model, train, generate, report";
+const TABLES: &str = "experiment, data, model, train, generate, curate, report";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExperimentFile {
@@ -28,6 +28,7 @@ pub struct ExperimentFile {
     pub model: ModelConfig,
     pub train: TrainConfig,
     pub generate: GenerateConfig,
+    pub curate: CurateConfig,
     pub report: ReportConfig,
 }
 
@@ -39,6 +40,7 @@ impl Default for ExperimentFile {
             model: ModelConfig::default(),
             train: TrainConfig::default(),
             generate: GenerateConfig::default(),
+            curate: CurateConfig::default(),
             report: ReportConfig::default(),
         }
     }
@@ -85,6 +87,7 @@ impl ExperimentFile {
             CellConfig::Model(model),
             CellConfig::Train(self.train.clone()),
             CellConfig::Generate(generate),
+            CellConfig::Curate(self.curate.clone()),
             CellConfig::Report(self.report.clone()),
         ])
     }
@@ -111,6 +114,7 @@ fn parse(text: &str) -> std::result::Result<ExperimentFile, Problem> {
             "model" => read(&mut file.model, "", table)?,
             "train" => read(&mut file.train, "", table)?,
             "generate" => read(&mut file.generate, "", table)?,
+            "curate" => read(&mut file.curate, "", table)?,
             "report" => read(&mut file.report, "", table)?,
             _ => {
                 let hint = format!("The tables are: {TABLES}.");

@@ -18,7 +18,7 @@ use crate::work::report::REPORT;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file has the tables [experiment], [data], [model], [train], [generate] and [report]; examples/ holds commented files.
+The file has the tables [experiment], [data], [model], [train], [generate], [curate] and [report]; examples/ holds commented files.
 Paths in it are relative to it. Ctrl-C saves and stops; `backtranslate resume RUN` resumes. `backtranslate serve` on the
 same data folder shows the experiment in a browser.")]
 pub struct Run {
@@ -194,6 +194,7 @@ fn summary(run: &RunView) -> String {
         Some(CellOutput::Generate(generate)) => {
             format!("{} pairs, {} without failure tags", generate.pairs, generate.scores.without_tags)
         }
+        Some(CellOutput::Curate(curate)) => format!("{} of {} pairs kept", curate.kept, curate.counts.pairs),
         Some(CellOutput::Report(report)) => format!("\"{}\", {} pairs", excerpt(&report.title, 60), report.pairs),
         None => run.state.as_str().to_owned(),
     }

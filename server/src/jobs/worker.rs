@@ -93,8 +93,17 @@ impl Jobs {
             Err(error) => Err(Ending::Failed(error)),
             Ok(_) if unlogged.is_some() => Err(unlogged.map_or(Ending::Stopped(None), Ending::Failed)),
             Ok(Ended::Done(output)) => {
-                if matches!(output, CellOutput::Report(_)) {
-                    self.keep_report(&context)?;
+                match &output {
+                    CellOutput::Report(_) => self.keep_report(&context)?,
+                    // Pairs may have been decided on since the run was queued.
+                    CellOutput::Curate(output) => {
+                        self.store.set_identity(run, &output.curation_sha256).map_err(AppError::from)?;
+                    }
+                    CellOutput::Generate(_) => {
+                        let taken = self.store.take_over_curation(run).map_err(AppError::from)?;
+                        tracing::debug!(run, taken, "decisions of the cell's earlier run were taken over");
+                    }
+                    _ => {}
                 }
                 Ok(Ending::Done(Box::new(output)))
             }

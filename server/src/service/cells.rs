@@ -1,11 +1,13 @@
 //! Experiments and cells: make, change, order, delete, and show them as a notebook.
 
+use std::collections::HashMap;
+
 use spec::{
     AppError, Cell, CellConfig, CellKind, CreateExperiment, IdempotencyKey, Notebook, Request, RunView, SaveCell,
     SavedCell, StaleReason,
 };
 
-use super::fingerprint::{CellStatus, statuses};
+use super::fingerprint::{self, CellStatus, statuses};
 use super::{Core, stale};
 use crate::store::{CellRow, Key, RunRow};
 
@@ -85,7 +87,26 @@ impl Core {
     }
 
     pub(super) fn statuses(&self, experiment: i64) -> Result<Vec<CellStatus>, AppError> {
-        Ok(statuses(self.store.cells(experiment)?, |config| self.resources.identity(config)))
+        let cells = self.store.cells(experiment)?;
+        let curates = cells.iter().any(|cell| cell.config.kind() == CellKind::Curate);
+        let newest = if curates { self.store.newest_runs(experiment)? } else { HashMap::new() };
+        // Of the decisions on the pairs that the newest run of a generate cell made.
+        let decided = |cell: i64| match newest.get(&cell) {
+            Some(run) => self.store.curation_sha256(run.id),
+            None => Ok(String::new()),
+        };
+        let mut problem = None;
+        let statuses = statuses(cells, |config, inputs| match inputs {
+            [(CellKind::Generate, cell, _)] if config.kind() == CellKind::Curate => {
+                let sha256 = decided(*cell).unwrap_or_else(|error| {
+                    problem = Some(error);
+                    String::new()
+                });
+                fingerprint::identity(&sha256).to_owned()
+            }
+            _ => self.resources.identity(config),
+        });
+        problem.map_or(Ok(statuses), |problem| Err(problem.into()))
     }
 
     pub(super) fn view_of(&self, run: &RunRow) -> Result<RunView, AppError> {

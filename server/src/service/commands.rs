@@ -75,13 +75,16 @@ impl Core {
             C::ResumeRun(c) => answer(c, |c| self.resume_run(c.run, &c.key)),
             C::GetRun(c) => answer(c, |c| self.run_view(c.run)),
             C::ListPairs(c) => answer(c, |c| self.pairs(&c.query)),
+            C::CuratePairs(c) => answer(c, |c| self.curate_pairs(c.run, &c.changes)),
+            C::DecideMatching(c) => answer(c, |c| self.decide_matching(c.run, &c.filter, c.decision)),
+            C::AddKeptPairs(c) => answer(c, |c| self.add_kept_pairs(c.run)),
             C::ListModels(c) => answer(c, |_| self.resources.models()),
             C::ListFiles(c) => answer(c, |_| self.resources.files()),
-            C::OpenReport(c) => answer(c, |c| self.open_report(c.run, c.page)),
+            C::OpenReport(c) => answer(c, |c| self.open_report(c.run, &c.query)),
             C::ShareReport(c) => answer(c, |c| self.share(c.run)),
             C::ListShares(c) => answer(c, |c| Ok(self.store.shares(c.run)?)),
             C::RevokeShare(c) => answer(c, |c| self.revoke_share(c.share)),
-            C::OpenSharedReport(c) => answer(c, |c| self.open_shared_report(&c.token, c.page)),
+            C::OpenSharedReport(c) => answer(c, |c| self.open_shared_report(&c.token, &c.query)),
         }
     }
 

@@ -15,15 +15,20 @@ use crate::store::{CellRow, RunRow};
 pub struct CellStatus {
     pub cell: CellRow,
     pub fingerprint: String,
-    /// Of the contents of the file that its configuration names; empty if it names none, or one that is missing.
+    /// Of the contents of the file that its configuration names, and of what a person decided on the pairs that a curate
+    /// cell reads; empty if there is none.
     pub identity: String,
     /// Kind, cell and fingerprint of each input: the nearest of its kind above.
-    pub inputs: Vec<(CellKind, i64, String)>,
+    pub inputs: Vec<CellInput>,
     pub missing_input: Option<CellKind>,
 }
 
-/// The status of every cell of an experiment, in order. `identity` is asked for each configuration.
-pub fn statuses(cells: Vec<CellRow>, mut identity: impl FnMut(&CellConfig) -> String) -> Vec<CellStatus> {
+/// An input of a cell: its kind, the cell, and that cell's fingerprint.
+pub type CellInput = (CellKind, i64, String);
+
+/// The status of every cell of an experiment, in order. `identity` is asked for what each cell reads beside the outputs
+/// of its inputs: by its configuration, and by its inputs.
+pub fn statuses(cells: Vec<CellRow>, mut identity: impl FnMut(&CellConfig, &[CellInput]) -> String) -> Vec<CellStatus> {
     let mut above: Vec<CellStatus> = Vec::with_capacity(cells.len());
     for cell in cells {
         let kind = cell.config.kind();
@@ -35,7 +40,14 @@ pub fn statuses(cells: Vec<CellRow>, mut identity: impl FnMut(&CellConfig) -> St
                 None => missing_input = missing_input.or(Some(*wanted)),
             }
         }
-        let identity = identity(&cell.config);
+        for wanted in kind.optional_inputs() {
+            let nearest = above.iter().rev().find(|other| other.cell.config.kind() == *wanted);
+            // One that is made of other inputs than this cell has is no part of it.
+            if let Some(input) = nearest.filter(|input| input.inputs.iter().all(|of| inputs.contains(of))) {
+                inputs.push((*wanted, input.cell.id, input.fingerprint.clone()));
+            }
+        }
+        let identity = identity(&cell.config, &inputs);
         let fingerprint =
             fingerprint(&cell.config, &identity, inputs.iter().map(|(kind, _, input)| (*kind, input.as_str())));
         above.push(CellStatus { cell, fingerprint, identity, inputs, missing_input });
@@ -105,41 +117,59 @@ mod tests {
 
     #[test]
     fn a_change_reaches_all_cells_below_and_none_beside() {
-        let before = statuses(cells(&PIPELINE), |_| String::new());
+        let before = statuses(cells(&PIPELINE), |_, _| String::new());
         let mut changed = cells(&PIPELINE);
         changed[0].config = CellConfig::Data(DataConfig { words_above: 6, ..DataConfig::default() });
-        let after = statuses(changed, |_| String::new());
+        let after = statuses(changed, |_, _| String::new());
         let differs: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a.fingerprint != b.fingerprint).collect();
         assert_eq!(differs, [true, false, true, true, true]);
     }
 
     #[test]
     fn a_setting_that_changes_no_result_changes_no_fingerprint() {
-        let before = statuses(cells(&PIPELINE), |_| String::new());
+        let before = statuses(cells(&PIPELINE), |_, _| String::new());
         let mut changed = cells(&PIPELINE);
         changed[2].config = CellConfig::Train(TrainConfig { gradient_checkpointing: true, ..TrainConfig::default() });
-        let after = statuses(changed, |_| String::new());
+        let after = statuses(changed, |_, _| String::new());
         assert_eq!(before[2].fingerprint, after[2].fingerprint);
     }
 
     #[test]
     fn other_contents_of_the_same_file_are_another_fingerprint() {
-        let one = statuses(cells(&PIPELINE), |config| format!("1{}", config.kind().as_str()));
-        let other = statuses(cells(&PIPELINE), |config| format!("2{}", config.kind().as_str()));
+        let one = statuses(cells(&PIPELINE), |config, _| format!("1{}", config.kind().as_str()));
+        let other = statuses(cells(&PIPELINE), |config, _| format!("2{}", config.kind().as_str()));
         assert_ne!(one[0].fingerprint, other[0].fingerprint);
     }
 
     #[test]
     fn inputs_are_the_nearest_above() {
         use CellKind::{Data, Model, Train};
-        let statuses = statuses(cells(&[Data, Model, Data, Train]), |_| String::new());
+        let statuses = statuses(cells(&[Data, Model, Data, Train]), |_, _| String::new());
         let inputs: Vec<i64> = statuses[3].inputs.iter().map(|(_, cell, _)| *cell).collect();
         assert_eq!(inputs, [2, 1]);
     }
 
     #[test]
+    fn a_report_uses_a_curate_cell_of_the_same_pairs_and_needs_none() {
+        use CellKind::{Curate, Data, Generate, Model, Report, Train};
+        let inputs = |kinds: &[CellKind]| {
+            let statuses = statuses(cells(kinds), |_, _| String::new());
+            let report = statuses.last().unwrap();
+            assert_eq!(report.missing_input, None);
+            report.inputs.iter().filter(|(kind, _, _)| *kind == Curate).map(|(_, cell, _)| *cell).collect::<Vec<_>>()
+        };
+        assert_eq!(inputs(&[Data, Model, Train, Generate, Curate, Report]), [4]);
+        assert!(inputs(&PIPELINE).is_empty());
+        // The curate cell decides on the pairs of another generate cell.
+        let mut other = cells(&[Data, Model, Train, Generate, Curate, Generate, Report]);
+        other[5].config = CellConfig::Generate(spec::GenerateConfig { seed: 9, ..Default::default() });
+        let statuses = statuses(other, |_, _| String::new());
+        assert!(!statuses[6].inputs.iter().any(|(kind, _, _)| *kind == Curate));
+    }
+
+    #[test]
     fn a_missing_input_is_named() {
-        let statuses = statuses(cells(&[CellKind::Data, CellKind::Train]), |_| String::new());
+        let statuses = statuses(cells(&[CellKind::Data, CellKind::Train]), |_, _| String::new());
         assert_eq!(statuses[1].missing_input, Some(CellKind::Model));
     }
 
@@ -178,7 +208,7 @@ mod tests {
                 &[(CellKind::Data, 0), (CellKind::Model, 1)],
             ),
         ];
-        let now = statuses(cells(&PIPELINE[..3]), |config| match config {
+        let now = statuses(cells(&PIPELINE[..3]), |config, _| match config {
             CellConfig::Train(_) => String::new(),
             _ => "0123456789abcdef".to_owned(),
         });

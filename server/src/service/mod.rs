@@ -5,6 +5,7 @@
 
 mod cells;
 mod commands;
+mod curate;
 mod fingerprint;
 mod plan;
 pub mod presets;

@@ -249,7 +249,7 @@ mod tests {
             config: CellConfig::default_of(kind),
             version: 0,
         };
-        statuses(kinds.into_iter().enumerate().map(row).collect(), |_| String::new())
+        statuses(kinds.into_iter().enumerate().map(row).collect(), |_, _| String::new())
     }
 
     /// Run `10 + cell` of each cell in this state. Trainings and generations have saved something.
@@ -357,7 +357,7 @@ mod tests {
         let mut cells: Vec<CellRow> = pipeline().into_iter().map(|status| status.cell).collect();
         let earlier = runs(&pipeline(), &[(0, RunState::Done), (1, RunState::Done), (2, RunState::Running)]);
         cells[2].config = CellConfig::Train(TrainConfig { rank: 8, ..TrainConfig::default() });
-        let now = statuses(cells, |_| String::new());
+        let now = statuses(cells, |_, _| String::new());
         assert_eq!(all(&now, &earlier).err().unwrap().code, ErrorCode::Conflict);
     }
 
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn a_missing_input_is_refused_by_name() {
         let row = CellRow { id: 1, experiment: 1, config: CellConfig::default_of(CellKind::Train), version: 0 };
-        let statuses = statuses(vec![row], |_| String::new());
+        let statuses = statuses(vec![row], |_, _| String::new());
         let refused = one(&statuses, &runs(&statuses, &[]), 1, false).err().unwrap();
         assert!(refused.message.contains("no data cell"), "{}", refused.message);
     }

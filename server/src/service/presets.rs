@@ -1,8 +1,8 @@
 //! The cells that a new experiment starts with.
 
 use spec::{
-    CellConfig, DataConfig, GenerateConfig, LossOn, ModelConfig, NoteConfig, Preset, ReportConfig, Schedule,
-    TemplateConfig, TrainConfig, Truncation, Turns,
+    CellConfig, CurateConfig, DataConfig, GenerateConfig, LossOn, ModelConfig, NoteConfig, Preset, ReportConfig,
+    Schedule, TemplateConfig, TrainConfig, Truncation, Turns,
 };
 
 pub const QUICK_START_NAME: &str = "Quick start";
@@ -18,7 +18,9 @@ laptop CPU:
 2. Model: the base model is downloaded once and described.
 3. Train: a LoRA adapter learns to predict the instruction from the response.
 4. Generate: the trained model writes an instruction for each response of another file.
-5. Report: a snapshot of pairs, metrics and provenance that can be shared by a link.
+5. Curate: you decide which pairs to keep, and edit them. What you leave undecided is kept, unless it carries a \
+failure tag.
+6. Report: a snapshot of pairs, metrics and provenance that can be shared by a link.
 
 Change any setting and the cells below it are marked stale, with the reason.";
 
@@ -54,6 +56,7 @@ fn quick_start() -> Vec<CellConfig> {
         CellConfig::Model(ModelConfig::default()),
         CellConfig::Train(TrainConfig::default()),
         CellConfig::Generate(GenerateConfig::default()),
+        CellConfig::Curate(CurateConfig::default()),
         CellConfig::Report(ReportConfig { title: QUICK_START_NAME.to_owned(), ..ReportConfig::default() }),
     ]
 }

@@ -11,9 +11,6 @@ use super::plan::{self, Newest, NewestRun, Plan};
 use super::{Core, fingerprint};
 use crate::store::{Key, RunRow, StoreError};
 
-/// Of a text that pairs are searched for, in bytes.
-const MAX_SEARCH: usize = 1_000;
-
 impl Core {
     pub(super) fn run_cell(&self, cell: i64, retrain: bool, key: &IdempotencyKey) -> Result<Notebook, AppError> {
         let _commands = self.commands();
@@ -148,12 +145,7 @@ impl Core {
     }
 
     pub(super) fn pairs(&self, query: &PairsQuery) -> Result<PairsPage, AppError> {
-        if query.text.len() > MAX_SEARCH {
-            return Err(AppError::too_large(
-                format!("The search text has {} bytes; the limit is {MAX_SEARCH}.", query.text.len()),
-                "Search for a shorter part of it.",
-            ));
-        }
+        query.filter.check()?;
         self.store.run(query.run)?;
         Ok(self.store.pairs(query)?)
     }

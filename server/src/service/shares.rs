@@ -1,16 +1,18 @@
 //! Reports and share links: a link is 256 random bits, of which the store keeps a hash.
 
-use spec::{AppError, CellKind, ReportPage, ShareLink, StepCurve};
+use spec::{AppError, CellKind, PairFilter, ReportPage, ReportQuery, ShareLink, StepCurve};
 
 use super::Core;
+use crate::store::PairSource;
 
 /// Of a share token; it is written in hexadecimal.
 const TOKEN_BYTES: usize = 32;
 
 impl Core {
-    pub(super) fn open_report(&self, run: i64, page: u32) -> Result<ReportPage, AppError> {
+    pub(super) fn open_report(&self, run: i64, query: &ReportQuery) -> Result<ReportPage, AppError> {
         self.check_report(run)?;
-        self.report_page(run, page)
+        let experiment = self.store.run(run)?.experiment;
+        Ok(ReportPage { experiment: Some(experiment), ..self.report_page(run, query)? })
     }
 
     fn check_report(&self, run: i64) -> Result<(), AppError> {
@@ -20,16 +22,32 @@ impl Core {
         Err(AppError::not_found(format!("Run {run} has no report."), "Open a report from its cell."))
     }
 
-    fn report_page(&self, run: i64, page: u32) -> Result<ReportPage, AppError> {
-        let (offset, limit) = match page.checked_sub(1) {
-            Some(before) => (u64::from(before) * ReportPage::PAIRS, Some(ReportPage::PAIRS)),
-            None => (0, None),
-        };
-        let (mut report, pairs) = self.store.report(run, offset, limit)?;
+    fn report_page(&self, run: i64, query: &ReportQuery) -> Result<ReportPage, AppError> {
+        let ReportQuery { filter, page, row } = query;
+        filter.check()?;
+        let mut report = self.store.report(run)?;
         if report.curve.is_empty() {
             report.curve = self.curve_of_report(run)?;
         }
-        Ok(ReportPage { report, pairs, offset })
+        let source = PairSource::Report;
+        let place = match row {
+            Some(row) => self.store.place_of_pair(source, run, filter, *row)?,
+            None => None,
+        };
+        let before = match (place, page.checked_sub(1)) {
+            (_, None) => None,
+            (Some(place), Some(_)) => Some(place / ReportPage::PAIRS),
+            (None, Some(before)) => Some(u64::from(before)),
+        };
+        let offset = before.unwrap_or(0) * ReportPage::PAIRS;
+        let limit = before.map(|_| ReportPage::PAIRS);
+        let (pairs, matching) = self.store.page_of_pairs(source, run, filter, offset, limit)?;
+        let all = match filter.is_default() {
+            true => matching,
+            false => self.store.page_of_pairs(source, run, &PairFilter::default(), 0, Some(0))?.1,
+        };
+        report.pairs = pairs;
+        Ok(ReportPage { report, pairs: all, matching, offset, experiment: None })
     }
 
     /// Of a report whose steps were thinned by an older version: from the training's log, while that is here.
@@ -57,15 +75,15 @@ impl Core {
         Ok(self.store.shared_run(&hash(token))?)
     }
 
-    pub(super) fn open_shared_report(&self, token: &str, page: u32) -> Result<ReportPage, AppError> {
+    pub(super) fn open_shared_report(&self, token: &str, query: &ReportQuery) -> Result<ReportPage, AppError> {
         let run = self.shared_run(token)?.ok_or_else(unknown_link)?;
-        if page == 0 {
+        if query.page == 0 {
             return Err(AppError::invalid_setting(
                 "A shared report is shown by page: page 0, all pairs at once, is for its owner only.",
                 "Open it without ?page=all.",
             ));
         }
-        self.report_page(run, page)
+        self.report_page(run, query)
     }
 }
 

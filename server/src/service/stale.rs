@@ -1,6 +1,6 @@
 //! Why a run no longer matches its cell: which fields differ, which inputs changed.
 
-use spec::{CellConfig, StaleReason};
+use spec::{CellConfig, CellKind, StaleReason};
 
 use super::fingerprint::CellStatus;
 use crate::resources::Resources;
@@ -20,7 +20,9 @@ pub fn reasons(run: &RunRow, now: &CellStatus, resources: &Resources) -> Vec<Sta
         _ => None,
     };
     let mut reasons = changed_fields(&run.config, &now.cell.config, &name);
-    if reasons.is_empty() && run.identity != now.identity {
+    if run.identity != now.identity && now.cell.config.kind() == CellKind::Curate {
+        reasons.push(StaleReason::Decisions);
+    } else if reasons.is_empty() && run.identity != now.identity {
         reasons.push(StaleReason::Field {
             field: "file".to_owned(),
             was: contents(&run.identity),
@@ -72,7 +74,7 @@ fn contents(identity: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use spec::{CellKind, DataConfig, Projection, RunState, TemplateConfig, TrainConfig};
+    use spec::{DataConfig, Projection, RunState, TemplateConfig, TrainConfig};
 
     use super::super::fingerprint::statuses;
     use super::*;
@@ -106,7 +108,7 @@ mod tests {
             version: 0,
             config: CellConfig::Data(DataConfig { file, ..DataConfig::default() }),
         };
-        let now = &statuses(vec![cell(file)], |_| String::new())[0];
+        let now = &statuses(vec![cell(file)], |_, _| String::new())[0];
         let run = RunRow {
             id: 2,
             experiment: 1,

@@ -6,6 +6,7 @@
 //! The end of a run is never lost while the process lives: where it cannot be written (a full disk) it is kept in
 //! memory, all reads answer with it, and the next write that succeeds stores it.
 
+mod curation;
 mod error;
 mod experiments;
 mod format;
@@ -24,9 +25,11 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 use spec::{LoggedEvent, RunView};
 
+pub use curation::CurationDigest;
 pub use error::{Result, StoreError};
 pub use experiments::CellRow;
 pub use keys::Key;
+pub use pairs::PairSource;
 #[cfg(test)]
 pub use runs::InputRef;
 pub use runs::{InputPlan, NewRun, RunRow, Source};

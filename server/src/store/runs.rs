@@ -108,6 +108,14 @@ impl Store {
         })
     }
 
+    /// What a run read that its configuration does not name, as it was when the run read it.
+    pub fn set_identity(&self, run: i64, identity: &str) -> Result<()> {
+        self.write(Durable::PowerCut, |transaction| {
+            transaction.execute("UPDATE runs SET identity = ?2 WHERE id = ?1", params![run, identity])?;
+            Ok(())
+        })
+    }
+
     pub fn run(&self, run: i64) -> Result<RunRow> {
         self.runs("runs.id = ?1", run)?.pop().ok_or(StoreError::NotFound { what: "run", id: run })
     }

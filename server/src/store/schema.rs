@@ -1,9 +1,9 @@
 //! The tables, one migration per change; a migration that was released is never edited.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{M, Migrations};
 
-use super::Result;
+use super::{Result, pairs};
 
 const FIRST: &str = "
 CREATE TABLE experiments (
@@ -131,8 +131,35 @@ INSERT INTO report_pairs (run, position, pair)
 UPDATE reports SET report = json_set(report, '$.pairs', json('[]')) WHERE json_valid(report);
 ";
 
+/// What a person decided on generated pairs; and what pairs of reports are filtered and sorted by.
+const CURATION: &str = "
+CREATE TABLE curation (
+    run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    row INTEGER NOT NULL,
+    curation TEXT NOT NULL,
+    -- `keep`, `drop` or empty.
+    decision TEXT NOT NULL,
+    -- 1 with an edited instruction.
+    edited INTEGER NOT NULL,
+    -- Lower-cased text of edited instruction and note, for searching.
+    text TEXT NOT NULL,
+    format INTEGER NOT NULL,
+    PRIMARY KEY (run, row)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE report_pairs ADD COLUMN text TEXT NOT NULL DEFAULT '';
+ALTER TABLE report_pairs ADD COLUMN tags TEXT NOT NULL DEFAULT ' ';
+ALTER TABLE report_pairs ADD COLUMN rouge REAL;
+ALTER TABLE report_pairs ADD COLUMN copied INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE report_pairs ADD COLUMN words INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE report_pairs ADD COLUMN decision TEXT NOT NULL DEFAULT '';
+ALTER TABLE report_pairs ADD COLUMN edited INTEGER NOT NULL DEFAULT 0;
+";
+
 fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(FIRST), M::up(SECOND), M::up(CELL_VERSIONS), M::up(REPORT_PAIRS)])
+    let curation =
+        M::up_with_hook(CURATION, |transaction: &Transaction<'_>| Ok(pairs::fill_report_columns(transaction)?));
+    Migrations::new(vec![M::up(FIRST), M::up(SECOND), M::up(CELL_VERSIONS), M::up(REPORT_PAIRS), curation])
 }
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {

@@ -4,8 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use spec::{KeptReport, Report, ShareLink};
 
 use super::experiments::{delete_unshared, found};
-use super::pairs::{Unreadable, rows};
-use super::{Durable, Result, Store, StoreError, format};
+use super::{Durable, Result, Store, StoreError, format, pairs};
 use crate::clock::now_ms;
 
 impl Store {
@@ -18,35 +17,20 @@ impl Store {
                         ON CONFLICT (run) DO UPDATE SET report = excluded.report, format = excluded.format";
             transaction.execute(keep, params![run, head, format::RECORD])?;
             transaction.execute("DELETE FROM report_pairs WHERE run = ?1", [run])?;
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO report_pairs (run, position, pair, format) VALUES (?1, ?2, ?3, ?4)")?;
-            for (position, pair) in report.pairs.iter().enumerate() {
-                let (pair, _) = format::write("a pair of the report", pair)?;
-                insert.execute(params![run, position as i64, pair, format::RECORD])?;
-            }
-            Ok(())
+            pairs::insert_of_report(transaction, run, &report.pairs)
         })
     }
 
-    /// A report with at most `limit` of its pairs from this position on, and how many it has. None: all.
-    pub fn report(&self, run: i64, offset: u64, limit: Option<u64>) -> Result<(Report, u64)> {
+    /// A report without its pairs.
+    pub fn report(&self, run: i64) -> Result<Report> {
         self.read(|connection| {
             let stored: Option<(String, i64)> = connection
                 .prepare_cached("SELECT report, format FROM reports WHERE run = ?1")?
                 .query_row([run], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let (head, record) = stored.ok_or(StoreError::NotFound { what: "report of run", id: run })?;
-            let mut report: Report = format::read(record, &head)
-                .map_err(|problem| StoreError::Unreadable { what: format!("the report of run {run}"), problem })?;
-            let total: i64 = connection
-                .prepare_cached("SELECT count(*) FROM report_pairs WHERE run = ?1")?
-                .query_row([run], |row| row.get(0))?;
-            let limit = limit.map_or(-1, |limit| limit as i64);
-            let page = "SELECT position, pair, format FROM report_pairs WHERE run = ?1
-                        ORDER BY position LIMIT ?2 OFFSET ?3";
-            let pairs = rows(connection, page, params![run, limit, offset as i64])?;
-            report.pairs = pairs.into_iter().map(|pair| pair.unwrap_or_else(Unreadable::shown)).collect();
-            Ok((report, total.unsigned_abs()))
+            format::read(record, &head)
+                .map_err(|problem| StoreError::Unreadable { what: format!("the report of run {run}"), problem })
         })
     }
 

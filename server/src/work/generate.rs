@@ -208,6 +208,7 @@ pub fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> Ge
         ended,
         response_tokens_cut: adapter::whole(row.response_tokens_cut),
         scores,
+        curation: None,
     }
 }
 

@@ -11,6 +11,7 @@ use spec::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, 
 
 use crate::resources::Resources;
 
+pub mod curate;
 pub mod data;
 pub mod generate;
 mod histogram;
@@ -74,6 +75,7 @@ pub fn execute(session: &mut Session, context: &RunContext, emit: &mut dyn FnMut
         CellConfig::Model(config) => model::execute(session, context, config, emit),
         CellConfig::Train(config) => train::execute(session, context, config, emit),
         CellConfig::Generate(config) => generate::execute(session, context, config, emit),
+        CellConfig::Curate(config) => curate::execute(context, config, emit),
         CellConfig::Report(config) => report::execute(session, context, config, emit),
         CellConfig::Note(_) => Err(AppError::invalid_setting("a note cannot be run", "Run the cells around it.")),
     };

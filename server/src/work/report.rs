@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 use spec::{
-    AppError, CellOutput, GenerateConfig, GenerateOutput, Provenance, Report, ReportConfig, ReportOutput, RunEvent,
+    AppError, CellKind, CellOutput, CuratedReport, GenerateConfig, GenerateOutput, GeneratedPair, Provenance, Report,
+    ReportConfig, ReportOutput, RunEvent,
 };
 
-use super::{Ended, Result, RunContext, Session, parts, phase};
+use super::{Ended, Input, Result, RunContext, Session, curate, parts, phase};
 use crate::adapter;
 use crate::clock::now_ms;
 
@@ -22,6 +23,8 @@ pub(super) fn execute(
     let (_, _, model) = parts!(&context.inputs, Model);
     let (train_input, train_config, train) = parts!(&context.inputs, Train);
     let (generate_input, generate_config, generate) = parts!(&context.inputs, Generate);
+    let (curate, mut pairs) = curated(context, generate_input)?;
+    pairs.sort_by_key(|pair| pair.index);
     let mut report = Report {
         created_ms: now_ms(),
         experiment: context.experiment.clone(),
@@ -37,7 +40,8 @@ pub(super) fn execute(
         generate_config: generate_config.clone(),
         corpus: generate.corpus.clone(),
         scores: generate.scores.clone(),
-        pairs: generate_input.pairs.clone(),
+        curate,
+        pairs,
         provenance: Provenance {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: session.models.device()?.description(),
@@ -50,11 +54,21 @@ pub(super) fn execute(
             report_sha256: String::new(),
         },
     };
-    report.pairs.sort_by_key(|pair| pair.index);
     report.provenance.report_sha256 = report_sha256(serde_json::to_value(&report).map_err(internal)?);
     let text = serde_json::to_vec_pretty(&report).map_err(internal)?;
     engine::artifact::write(&context.folder.join(REPORT), &text).map_err(adapter::error)?;
     Ok(Ended::Done(CellOutput::Report(ReportOutput { title: config.title.clone(), pairs: report.pairs.len() as u64 })))
+}
+
+/// The pairs with what was decided on them, where there is a curate cell; else as they were generated.
+fn curated(context: &RunContext, generate: &Input) -> Result<(Option<CuratedReport>, Vec<GeneratedPair>)> {
+    if !context.inputs.iter().any(|input| input.kind == CellKind::Curate) {
+        let plain = |pair: &GeneratedPair| GeneratedPair { curation: None, ..pair.clone() };
+        return Ok((None, generate.pairs.iter().map(plain).collect()));
+    }
+    let (input, config, output) = parts!(&context.inputs, Curate);
+    let pairs = curate::read_pairs(&input.folder, &output.pairs_sha256)?;
+    Ok((Some(CuratedReport { config: config.clone(), output: output.clone() }), pairs))
 }
 
 /// Texts that presets of earlier versions put into report cells. They describe the sample files and the untouched

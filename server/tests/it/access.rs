@@ -37,7 +37,7 @@ async fn without_the_cookie_everything_is_refused_but_a_short_list() {
         assert_eq!(server.get(path).send().await.status, 200, "{path}");
     }
     assert_eq!(server.get("/r/unknown").send().await.status, 404);
-    let shared = server.post(&open, r#"{"token":"unknown","page":1}"#).send().await;
+    let shared = server.post(&open, r#"{"token":"unknown","query":{"page":1}}"#).send().await;
     assert_eq!(shared.code(), "not_found");
     server.stop().await;
 }

@@ -45,7 +45,11 @@ async fn a_run_and_a_report_whose_steps_were_thinned_get_their_curve_back() {
     drop(database);
 
     let service = open(data.path(), fake::obedient());
-    let report = service.ask(OpenReport { run: report, page: 0 }).await.unwrap().report;
+    let report = service
+        .ask(OpenReport { run: report, query: ReportQuery { page: 0, ..Default::default() } })
+        .await
+        .unwrap()
+        .report;
     assert_eq!(report.curve.steps(), u64::from(STEPS));
     let view = run_of(&service, CellKind::Train).await;
     assert_eq!((view.curve, view.seq), (train.curve, train.seq));

@@ -36,7 +36,11 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
         }
         let last = notebook.cells.last().unwrap().run.clone().unwrap();
         if last.state == RunState::Done {
-            break service.ask(OpenReport { run: last.run, page: 0 }).await.unwrap().report;
+            break service
+                .ask(OpenReport { run: last.run, query: ReportQuery { page: 0, ..Default::default() } })
+                .await
+                .unwrap()
+                .report;
         }
         assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", last.state);
         tokio::time::sleep(Duration::from_millis(50)).await;

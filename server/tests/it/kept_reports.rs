@@ -16,7 +16,8 @@ async fn a_shared_report_outlives_its_cell_until_its_last_link_is_revoked() {
     let run = finished_report(&service).await;
     let (first, second) =
         (service.ask(ShareReport { run }).await.unwrap(), service.ask(ShareReport { run }).await.unwrap());
-    let shared = service.ask(OpenSharedReport { token: token(&first), page: 1 }).await.unwrap().report;
+    let shared =
+        service.ask(OpenSharedReport { token: token(&first), query: ReportQuery::default() }).await.unwrap().report;
 
     let notebook = service.ask(DeleteCell { cell: cell(&service, 1, CellKind::Report).await.id }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.config.kind() != CellKind::Report));
@@ -29,22 +30,37 @@ async fn a_shared_report_outlives_its_cell_until_its_last_link_is_revoked() {
             .all(|(kind, _)| *kind != CellKind::Report)
     );
     for link in [&first, &second] {
-        assert_eq!(service.ask(OpenSharedReport { token: token(link), page: 1 }).await.unwrap().report, shared);
+        assert_eq!(
+            service.ask(OpenSharedReport { token: token(link), query: ReportQuery::default() }).await.unwrap().report,
+            shared
+        );
     }
-    assert_eq!(service.ask(OpenReport { run, page: 0 }).await.unwrap().report, shared);
+    assert_eq!(
+        service.ask(OpenReport { run, query: ReportQuery { page: 0, ..Default::default() } }).await.unwrap().report,
+        shared
+    );
     assert!(service.run_folder(run).join("report.json").exists());
 
     service.ask(RevokeShare { share: first.id }).await.unwrap();
-    assert_eq!(service.ask(OpenSharedReport { token: token(&second), page: 1 }).await.unwrap().report, shared);
+    assert_eq!(
+        service.ask(OpenSharedReport { token: token(&second), query: ReportQuery::default() }).await.unwrap().report,
+        shared
+    );
     service.shutdown();
     drop(service);
     let service = open(data.path(), fake::obedient());
-    assert_eq!(service.ask(OpenSharedReport { token: token(&second), page: 1 }).await.unwrap().report, shared);
+    assert_eq!(
+        service.ask(OpenSharedReport { token: token(&second), query: ReportQuery::default() }).await.unwrap().report,
+        shared
+    );
     assert_eq!(service.ask(GetNotebook { experiment: 1 }).await.unwrap().kept_reports[0].links, 1);
 
     service.ask(RevokeShare { share: second.id }).await.unwrap();
     assert!(service.ask(GetNotebook { experiment: 1 }).await.unwrap().kept_reports.is_empty());
-    assert_eq!(service.ask(OpenReport { run, page: 0 }).await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(
+        service.ask(OpenReport { run, query: ReportQuery { page: 0, ..Default::default() } }).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
     assert!(!service.run_folder(run).exists());
 }
 
@@ -82,5 +98,5 @@ async fn a_frozen_report_is_not_replaced_under_its_links_by_a_resume() {
         service.ask(ResumeRun { run, key: IdempotencyKey::default() }).await.unwrap_err().code,
         ErrorCode::Conflict
     );
-    assert!(service.ask(OpenSharedReport { token: token(&link), page: 1 }).await.is_ok());
+    assert!(service.ask(OpenSharedReport { token: token(&link), query: ReportQuery::default() }).await.is_ok());
 }

@@ -305,16 +305,23 @@ async fn pairs_are_paged_filtered_and_sorted() {
         let page = service.ask(ListPairs { query: PairsQuery { run, ..query } }).await.unwrap();
         assert_eq!((page.total, page.pairs.iter().map(|pair| pair.index).collect::<Vec<_>>()), (total, rows.to_vec()));
     };
+    let all = PairFilter::default;
+    let only = |filter: PairFilter| PairsQuery { filter, ..Default::default() };
+    let tag = |tag: &str| only(PairFilter { tag: text(tag).try_into().unwrap(), ..all() });
+    let having = |words: &str| only(PairFilter { text: text(words), ..all() });
+    let by = |sort: PairSort, limit: u32| PairsQuery { limit, ..only(PairFilter { sort, ..all() }) };
     check(PairsQuery { limit: 3, offset: 2, ..Default::default() }, 7, &[2, 3, 4]).await;
-    check(PairsQuery { tag: text("echo"), ..Default::default() }, 3, &[1, 3, 5]).await;
-    check(PairsQuery { tag: text("none"), ..Default::default() }, 4, &[0, 2, 4, 6]).await;
-    check(PairsQuery { tag: text("ech"), ..Default::default() }, 0, &[]).await;
-    check(PairsQuery { text: text("ÄRGER"), limit: 1, ..Default::default() }, 7, &[0]).await;
-    check(PairsQuery { text: text("number 4"), ..Default::default() }, 1, &[4]).await;
-    check(PairsQuery { text: text("%' OR 1=1 --"), ..Default::default() }, 0, &[]).await;
-    check(PairsQuery { sort: PairSort::RougeDescending, limit: 4, ..Default::default() }, 7, &[2, 1, 0, 3]).await;
-    check(PairsQuery { sort: PairSort::CopiedDescending, limit: 2, ..Default::default() }, 7, &[6, 5]).await;
-    check(PairsQuery { sort: PairSort::LengthDescending, limit: 2, ..Default::default() }, 7, &[0, 1]).await;
+    check(tag("echo"), 3, &[1, 3, 5]).await;
+    check(tag("any"), 3, &[1, 3, 5]).await;
+    check(tag("none"), 4, &[0, 2, 4, 6]).await;
+    assert!(TagFilter::try_from(text("ech")).unwrap_err().message.contains("ech"));
+    check(PairsQuery { limit: 1, ..having("ÄRGER") }, 7, &[0]).await;
+    check(having("number 4"), 1, &[4]).await;
+    check(having("%' OR 1=1 --"), 0, &[]).await;
+    check(by(PairSort::RougeDescending, 4), 7, &[2, 1, 0, 3]).await;
+    check(by(PairSort::CopiedDescending, 2), 7, &[6, 5]).await;
+    check(by(PairSort::LengthDescending, 2), 7, &[0, 1]).await;
+    check(by(PairSort::LengthAscending, 2), 7, &[6, 5]).await;
     assert_eq!(
         service.ask(ListPairs { query: PairsQuery { run: 999, ..Default::default() } }).await.unwrap_err().code,
         ErrorCode::NotFound

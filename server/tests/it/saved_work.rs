@@ -246,7 +246,12 @@ async fn every_row_of_a_corpus_is_a_pair_or_counted_and_pairs_lead_back_to_their
 
     let frozen = trained.run(CellKind::Report).await;
     assert_eq!(frozen.error, None);
-    let report = trained.service.ask(OpenReport { run: frozen.run, page: 0 }).await.unwrap().report;
+    let report = trained
+        .service
+        .ask(OpenReport { run: frozen.run, query: ReportQuery { page: 0, ..Default::default() } })
+        .await
+        .unwrap()
+        .report;
     let origins: Vec<_> =
         report.pairs.iter().map(|pair| (pair.row, pair.source_id.as_deref(), pair.url.as_deref())).collect();
     assert_eq!(origins, [(Some(1), Some("doc-1"), None), (Some(3), Some("doc-3"), Some("https://example.org/3"))]);

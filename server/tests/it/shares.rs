@@ -19,7 +19,7 @@ async fn a_link_opens_its_report_without_a_cookie_and_nothing_else() {
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(page.body.contains("Instruction backtranslation") || page.body.contains("Quick start"), "{}", page.body);
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
-    let body = format!(r#"{{"token":"{token}","page":1}}"#);
+    let body = format!(r#"{{"token":"{token}","query":{{"page":1}}}}"#);
     assert_eq!(server.post(&format!("/api/{}", OpenSharedReport::NAME), &body).send().await.status, 200);
 
     for path in ["/".to_owned(), "/experiments/1".to_owned(), format!("/reports/{run}"), format!("/?token={token}")] {
@@ -28,7 +28,7 @@ async fn a_link_opens_its_report_without_a_cookie_and_nothing_else() {
     let as_cookie = format!("backtranslate_{}={token}", server.address.port());
     assert_eq!(server.get("/").header("Cookie", &as_cookie).send().await.status, 401);
     let own = server
-        .post(&format!("/api/{}", OpenReport::NAME), &format!(r#"{{"run":{run},"page":1}}"#))
+        .post(&format!("/api/{}", OpenReport::NAME), &format!(r#"{{"run":{run},"query":{{"page":1}}}}"#))
         .header("Cookie", &as_cookie)
         .send()
         .await;
@@ -66,7 +66,12 @@ async fn no_mutant_of_a_token_opens_anything_and_only_a_hash_is_kept() {
         let other = if &token[place..=place] == "0" { "1" } else { "0" };
         let mutant = format!("{}{other}{}", &token[..place], &token[place + 1..]);
         assert_eq!(
-            server.service.ask(OpenSharedReport { token: mutant, page: 1 }).await.unwrap_err().code,
+            server
+                .service
+                .ask(OpenSharedReport { token: mutant, query: ReportQuery::default() })
+                .await
+                .unwrap_err()
+                .code,
             ErrorCode::NotFound
         );
     }
@@ -94,15 +99,20 @@ async fn a_guest_gets_a_report_by_page_and_never_whole() {
     let server = Server::start().await;
     let (run, _, token) = shared(&server).await;
     let path = format!("/api/{}", OpenSharedReport::NAME);
-    for body in [format!(r#"{{"token":"{token}","page":0}}"#)] {
+    for body in [format!(r#"{{"token":"{token}","query":{{"page":0}}}}"#)] {
         let refused = server.post(&path, &body).send().await;
         assert_eq!((refused.status, refused.code()), (422, "invalid_setting".to_owned()));
     }
     let page = server.get(&format!("/r/{token}?page=all")).send().await;
     assert_eq!(page.status, 422);
-    let beyond = server.service.ask(OpenSharedReport { token, page: 2 }).await.unwrap();
+    let beyond = server
+        .service
+        .ask(OpenSharedReport { token, query: ReportQuery { page: 2, ..Default::default() } })
+        .await
+        .unwrap();
     assert_eq!((beyond.report.pairs.len(), beyond.pairs, beyond.offset), (0, 7, 100));
-    let whole = server.service.ask(OpenReport { run, page: 0 }).await.unwrap();
+    let whole =
+        server.service.ask(OpenReport { run, query: ReportQuery { page: 0, ..Default::default() } }).await.unwrap();
     assert_eq!(whole.report.pairs.iter().map(|pair| pair.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
     server.stop().await;
 }
@@ -111,12 +121,22 @@ async fn a_guest_gets_a_report_by_page_and_never_whole() {
 async fn a_report_stays_as_it_was_when_the_notebook_changes() {
     let server = Server::start().await;
     let (run, _, token) = shared(&server).await;
-    let before = server.service.ask(OpenSharedReport { token: token.clone(), page: 1 }).await.unwrap();
+    let before =
+        server.service.ask(OpenSharedReport { token: token.clone(), query: ReportQuery::default() }).await.unwrap();
     assert_eq!(before.report.pairs.len(), 7);
     server.service.ask(RenameExperiment { experiment: 1, name: "Another name".to_owned() }).await.unwrap();
-    assert_eq!(server.service.ask(OpenSharedReport { token: token.clone(), page: 1 }).await.unwrap(), before);
-    assert_eq!(server.service.ask(OpenReport { run, page: 0 }).await.unwrap(), before);
+    assert_eq!(
+        server.service.ask(OpenSharedReport { token: token.clone(), query: ReportQuery::default() }).await.unwrap(),
+        before
+    );
+    assert_eq!(
+        server.service.ask(OpenReport { run, query: ReportQuery { page: 0, ..Default::default() } }).await.unwrap(),
+        before
+    );
     server.service.ask(DeleteExperiment { experiment: 1 }).await.unwrap();
-    assert_eq!(server.service.ask(OpenSharedReport { token, page: 1 }).await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(
+        server.service.ask(OpenSharedReport { token, query: ReportQuery::default() }).await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
     server.stop().await;
 }

@@ -63,7 +63,9 @@ async fn an_unreadable_run_is_shown_as_such_and_everything_else_works() {
             }
         }
         assert_eq!(service.ask(GetRun { run: GENERATE }).await.unwrap().state, RunState::Done);
-        assert!(service.ask(OpenReport { run: REPORT, page: 0 }).await.is_ok());
+        assert!(
+            service.ask(OpenReport { run: REPORT, query: ReportQuery { page: 0, ..Default::default() } }).await.is_ok()
+        );
         let train = cell(&service, 1, CellKind::Train).await;
         let changes = vec![("rank".to_owned(), "8".to_owned())];
         service.ask(SaveCell { cell: train.id, changes, client: IdempotencyKey::default(), number: 1 }).await.unwrap();
@@ -161,7 +163,10 @@ async fn an_unreadable_report_is_refused_by_name() {
     finished(data.path()).await;
     change(data.path(), "UPDATE reports SET report = 'x'");
     let service = open(data.path(), fake::obedient());
-    let error = service.ask(OpenReport { run: REPORT, page: 0 }).await.unwrap_err();
+    let error = service
+        .ask(OpenReport { run: REPORT, query: ReportQuery { page: 0, ..Default::default() } })
+        .await
+        .unwrap_err();
     assert_eq!(error.code, ErrorCode::Corrupt);
     assert!(error.message.contains(&format!("report of run {REPORT}")), "{}", error.message);
     assert_eq!(notebook(&service).await.len(), 5);

@@ -95,6 +95,7 @@ pub fn pair(index: u32) -> GeneratedPair {
             density: 1.0,
             tags,
         },
+        curation: None,
     }
 }
 
@@ -136,6 +137,10 @@ pub fn output(kind: CellKind) -> CellOutput {
         CellKind::Generate => json!({
             "type": "generate", "pairs": PAIRS, "seconds": 1.0, "tokens": 10,
             "scores": serde_json::to_value(ScoreSummary::default()).unwrap()
+        }),
+        CellKind::Curate => json!({
+            "type": "curate", "counts": { "pairs": PAIRS, "keep": 0, "drop": 0, "edited": 0 }, "kept": PAIRS,
+            "dropped_by_settings": 0, "curation_sha256": "", "pairs_sha256": ""
         }),
         CellKind::Report | CellKind::Note => json!({ "type": "report", "title": "A report", "pairs": PAIRS }),
     })
