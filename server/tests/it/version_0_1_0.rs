@@ -63,9 +63,16 @@ async fn all_that_version_0_1_0_stored_is_readable_and_nothing_is_stale() {
     assert_eq!(pairs.total, 4);
     assert!(pairs.pairs.iter().all(|pair| !pair.response.contains("cannot be read")));
 
-    let report = service.ask(OpenReport { run: REPORT, page: 0 }).await.unwrap().report;
+    let report = service
+        .ask(OpenReport { run: REPORT, query: ReportQuery { page: 0, ..Default::default() } })
+        .await
+        .unwrap()
+        .report;
     assert_eq!((report.config.title.as_str(), report.pairs.len()), ("A report of version 0.1.0", 4));
-    assert_eq!(service.ask(OpenSharedReport { token: TOKEN.to_owned(), page: 1 }).await.unwrap().report, report);
+    assert_eq!(
+        service.ask(OpenSharedReport { token: TOKEN.to_owned(), query: ReportQuery::default() }).await.unwrap().report,
+        report
+    );
 
     let failed = run_of(&service, NOT_A_NUMBER, CellKind::Train).await;
     assert_eq!((failed.state, failed.error.unwrap().code), (RunState::Failed, ErrorCode::NonFinite));
@@ -91,7 +98,16 @@ async fn a_training_that_was_killed_under_version_0_1_0_goes_on_from_its_checkpo
         (run.state == RunState::Done).then_some(run.run)
     })
     .await;
-    assert_eq!(service.ask(OpenReport { run: report, page: 0 }).await.unwrap().report.train.steps, 300);
+    assert_eq!(
+        service
+            .ask(OpenReport { run: report, query: ReportQuery { page: 0, ..Default::default() } })
+            .await
+            .unwrap()
+            .report
+            .train
+            .steps,
+        300
+    );
     let events = service.events(TRAINING, last, 10_000).unwrap();
     let steps: Vec<u32> = events
         .iter()
