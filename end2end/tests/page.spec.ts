@@ -125,7 +125,7 @@ test("the list shows experiments that are made, run and deleted in another page"
   const entry = list.locator(`[data-experiment="${experiment.id}"]`);
   await expect(entry).toContainText("Made elsewhere");
   await api.finish(experiment.id);
-  await expect(entry.locator('[data-state="done"]')).toHaveCount(5);
+  await expect(entry.locator('[data-state="done"]')).toHaveCount(6);
   await api.call("delete_experiment", { experiment: experiment.id });
   await expect(entry).toHaveCount(0);
   // What a footer said of the queue was true only as long as nothing moved.

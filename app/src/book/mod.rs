@@ -12,7 +12,7 @@ mod saves;
 pub use cell::CellState;
 pub use keys::listen as listen_to_keys;
 pub use live::{Link, close as close_live, open as open_live};
-pub use saves::watch as watch_edits;
+pub use saves::{Saving, watch as watch_edits};
 
 use leptos::prelude::*;
 

@@ -220,19 +220,19 @@ struct KindView {
     /// The settings in one line.
     brief: fn(Book, &CellConfig) -> String,
     /// What its newest run shows, from the first event on.
-    output: fn(CellState) -> AnyView,
+    output: fn(Book, CellState) -> AnyView,
 }
 
 impl KindView {
     fn of(kind: CellKind) -> Self {
-        let output = match kind {
-            CellKind::Data => data::live,
-            CellKind::Model => model::live,
-            CellKind::Train => train::live,
-            CellKind::Generate => generate::live,
+        let output: fn(Book, CellState) -> AnyView = match kind {
+            CellKind::Data => |_, cell| data::live(cell),
+            CellKind::Model => |_, cell| model::live(cell),
+            CellKind::Train => |_, cell| train::live(cell),
+            CellKind::Generate => |_, cell| generate::live(cell),
             CellKind::Curate => curate::live,
-            CellKind::Report => report::live,
-            CellKind::Note => |_| ().into_any(),
+            CellKind::Report => |_, cell| report::live(cell),
+            CellKind::Note => |_, _| ().into_any(),
         };
         let brief = |book, config: &CellConfig| match config {
             CellConfig::Data(config) => data::brief(book, config),
@@ -256,7 +256,7 @@ fn ordinary(book: Book, cell: CellState) -> AnyView {
         {settings(book, cell, &kind)}
         {progress(cell)}
         {move || error.get().flatten().map(error_box)}
-        <div class="output">{(kind.output)(cell)}</div>
+        <div class="output">{(kind.output)(book, cell)}</div>
         {used_settings(book, cell)}
     }
     .into_any()

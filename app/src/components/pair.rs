@@ -22,11 +22,12 @@ fn pair_row(pair: &GeneratedPair) -> AnyView {
         .iter()
         .map(|tag| view! { <span class="tag" title=tag_meaning(*tag)>{tag.label()}</span> " " })
         .collect_view();
-    let line = if pair.generated.trim().is_empty() { "(empty)".to_owned() } else { excerpt(&pair.generated, 160) };
+    let text = pair.instruction();
+    let line = if text.trim().is_empty() { "(empty)".to_owned() } else { excerpt(text, 160) };
     let rouge = pair.scores.rouge_l.map(figure).unwrap_or_else(|| "–".to_owned());
     view! {
         <tr data-pair=index>
-            <td class="number">{whole(row_of(pair))}</td>
+            <td class="number">{whole(pair.source_row())}</td>
             <td>
                 <details class="pair">
                     <summary>{line} " " {tags}</summary>
@@ -39,9 +40,34 @@ fn pair_row(pair: &GeneratedPair) -> AnyView {
     .into_any()
 }
 
-/// Row of the corpus file, 1-based. Older versions kept only the position among the rows that were used.
-fn row_of(pair: &GeneratedPair) -> u64 {
-    pair.row.unwrap_or(u64::from(pair.index) + 1)
+/// What is known of a pair beside its texts: tokens, scores, source, and what its tags mean.
+pub fn pair_facts(pair: &GeneratedPair) -> AnyView {
+    let meanings = pair
+        .scores
+        .tags
+        .iter()
+        .map(|tag| view! { <li><strong>{tag.label()}</strong> ": the instruction " {tag_meaning(*tag)} "."</li> })
+        .collect_view();
+    let cut = (pair.response_tokens_cut > 0).then(|| {
+        format!(
+            " The prompt was too long: {} of the response left out.",
+            counted(u64::from(pair.response_tokens_cut), "token")
+        )
+    });
+    let end = if pair.ended { "ended by EOS" } else { "cut off at max new tokens" };
+    let tokens = format!("{}, {end}. ", counted(u64::from(pair.tokens), "token"));
+    view! {
+        <p class="note">{tokens}{score_line(&pair.scores)}{cut}</p>
+        {source(pair)}
+        <ul class="meanings">{meanings}</ul>
+    }
+    .into_any()
+}
+
+/// An instruction and its response, with what both have in common marked.
+pub fn marked_texts(instruction: &str, response: &str) -> (AnyView, AnyView) {
+    let (of_instruction, of_response) = copied(instruction, response).into_iter().unzip();
+    (marked(instruction, of_instruction), marked(response, of_response))
 }
 
 pub fn pair_table(pairs: &[GeneratedPair], caption: String) -> AnyView {
@@ -63,35 +89,21 @@ pub fn pair_table(pairs: &[GeneratedPair], caption: String) -> AnyView {
 }
 
 fn pair_body(pair: &GeneratedPair) -> AnyView {
-    let spans = copied(&pair.generated, &pair.response);
-    let (of_generated, of_response) = spans.into_iter().unzip();
-    let meanings = pair
-        .scores
-        .tags
-        .iter()
-        .map(|tag| view! { <li><strong>{tag.label()}</strong> ": the instruction " {tag_meaning(*tag)} "."</li> })
-        .collect_view();
+    let (generated, response) = marked_texts(&pair.generated, &pair.response);
+    let edited = pair.curation.as_ref().and_then(|curation| curation.instruction.clone()).map(|edited| {
+        view! { <div><dt>"Instruction, edited"</dt><dd class="text">{edited}</dd></div> }
+    });
     let reference = pair.reference.clone().map(|reference| {
         view! { <div><dt>"Instruction, human reference"</dt><dd class="text">{reference}</dd></div> }
     });
-    let cut = (pair.response_tokens_cut > 0).then(|| {
-        format!(
-            " The prompt was too long: {} of the response left out.",
-            counted(u64::from(pair.response_tokens_cut), "token")
-        )
-    });
-    let end = if pair.ended { "ended by EOS" } else { "cut off at max new tokens" };
-    let tokens = format!("{}, {end}. ", counted(u64::from(pair.tokens), "token"));
-    let source = source(pair);
     view! {
         <dl class="texts">
-            <div><dt>"Instruction, generated"</dt><dd class="text">{marked(&pair.generated, of_generated)}</dd></div>
+            {edited}
+            <div><dt>"Instruction, generated"</dt><dd class="text">{generated}</dd></div>
             {reference}
-            <div><dt>"Response"</dt><dd class="text">{marked(&pair.response, of_response)}</dd></div>
+            <div><dt>"Response"</dt><dd class="text">{response}</dd></div>
         </dl>
-        <p class="note">{tokens}{score_line(&pair.scores)}{cut}</p>
-        {source}
-        <ul class="meanings">{meanings}</ul>
+        {pair_facts(pair)}
     }
     .into_any()
 }

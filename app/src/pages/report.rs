@@ -19,8 +19,8 @@ use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use crate::components::theme::ThemeSwitch;
 use spec::{
-    EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, Provenance, Report, ReportPage, ReportQuery, Settings,
-    StepCurve,
+    EvaluationPoint, ModelOutput, OpenReport, OpenSharedReport, PairFilter, Provenance, Report, ReportPage,
+    ReportQuery, Settings, StepCurve,
 };
 
 /// What the address asks for: filter, page (`all` is 0) and row.
@@ -29,7 +29,7 @@ fn report_query() -> Memo<ReportQuery> {
     Memo::new(move |_| {
         query.with(|query| {
             let mut wanted = ReportQuery::default();
-            for name in ["tag", "decision", "text", "sort"] {
+            for name in PairFilter::NAMES {
                 if let Some(value) = query.get(name) {
                     wanted.filter.read_query(name, &value);
                 }

@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AppError, CellKind, CurationChange, CurationCounts, DataFile, Decision, ExperimentSummary, ModelChoice, Notebook,
-    PairFilter, PairsPage, PairsQuery, Preset, Report, ReportQuery, RunView, ShareLink, StaleReason, StopMode,
-    SystemInfo,
+    AppError, CellKind, CurationChange, CurationCounts, DataFile, Decision, ExperimentSummary, GeneratedPair,
+    MatchingPairs, ModelChoice, Notebook, PairFilter, PairsPage, PairsQuery, Preset, Report, ReportQuery, RunView,
+    ShareLink, StaleReason, StopMode, SystemInfo,
 };
 
 /// A command's struct: its parameters, its name on the wire, and what answers it.
@@ -114,6 +114,11 @@ commands! {
     resume_run ResumeRun { run: i64, key: IdempotencyKey } -> Notebook;
     get_run GetRun { run: i64 } -> RunView;
     list_pairs ListPairs { query: PairsQuery } -> PairsPage;
+    /// The pairs of a generate run that the filter shows, in its order: index, and row of the corpus file (1-based). A
+    /// page that decides on pairs keeps this list, since a decision may take a pair out of the filter.
+    match_pairs MatchPairs { run: i64, filter: PairFilter } -> MatchingPairs;
+    /// These pairs, in this order. At most 200.
+    get_pairs GetPairs { run: i64, indexes: Vec<u32> } -> Vec<GeneratedPair>;
     /// Changes what a person decided on pairs of a generate run. All are applied, or none.
     curate_pairs CuratePairs {
         run: i64,

@@ -205,6 +205,8 @@ impl Default for PairFilter {
 impl PairFilter {
     /// Of the text that pairs are searched for, in bytes.
     pub const MAX_TEXT: usize = 1_000;
+    /// Of an address's query.
+    pub const NAMES: [&str; 4] = ["tag", "decision", "text", "sort"];
 
     pub fn is_default(&self) -> bool {
         *self == Self::default()
@@ -279,6 +281,14 @@ pub struct PairsPage {
     pub pairs: Vec<GeneratedPair>,
     /// Of all pairs of the run, whatever the filter.
     #[serde(default)]
+    pub counts: CurationCounts,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchingPairs {
+    /// Index, and row of the corpus file (1-based), of each.
+    pub pairs: Vec<(u32, u64)>,
+    /// Of all pairs of the run, whatever the filter.
     pub counts: CurationCounts,
 }
 

@@ -75,6 +75,8 @@ impl Core {
             C::ResumeRun(c) => answer(c, |c| self.resume_run(c.run, &c.key)),
             C::GetRun(c) => answer(c, |c| self.run_view(c.run)),
             C::ListPairs(c) => answer(c, |c| self.pairs(&c.query)),
+            C::MatchPairs(c) => answer(c, |c| self.match_pairs(c.run, &c.filter)),
+            C::GetPairs(c) => answer(c, |c| self.get_pairs(c.run, &c.indexes)),
             C::CuratePairs(c) => answer(c, |c| self.curate_pairs(c.run, &c.changes)),
             C::DecideMatching(c) => answer(c, |c| self.decide_matching(c.run, &c.filter, c.decision)),
             C::AddKeptPairs(c) => answer(c, |c| self.add_kept_pairs(c.run)),

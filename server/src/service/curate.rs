@@ -2,12 +2,15 @@
 
 use spec::{
     AppError, CellConfig, CellKind, CellOutput, Curation, CurationChange, CurationCounts, CurationPart, DataFile,
-    Decision, PairFilter,
+    Decision, GeneratedPair, MatchingPairs, PairFilter,
 };
 
-use super::Core;
+use super::{Core, fingerprint};
+use crate::store::RunRow;
 use crate::work;
 
+/// Pairs in one answer.
+const MAX_PAIRS: usize = 200;
 /// Changes in one command.
 const MAX_CHANGES: usize = 100_000;
 
@@ -39,9 +42,7 @@ impl Core {
             }
         }
         let experiment = self.generate_run(run)?;
-        let counts = self.store.curate(run, changes)?;
-        self.jobs.notify_changed(experiment);
-        Ok(counts)
+        self.telling(experiment, run, || Ok(self.store.curate(run, changes)?))
     }
 
     pub(super) fn decide_matching(
@@ -52,9 +53,45 @@ impl Core {
     ) -> Result<Vec<CurationChange>, AppError> {
         filter.check()?;
         let experiment = self.generate_run(run)?;
-        let inverse = self.store.decide_matching(run, filter, decision)?;
-        self.jobs.notify_changed(experiment);
-        Ok(inverse)
+        self.telling(experiment, run, || Ok(self.store.decide_matching(run, filter, decision)?))
+    }
+
+    pub(super) fn match_pairs(&self, run: i64, filter: &PairFilter) -> Result<MatchingPairs, AppError> {
+        filter.check()?;
+        self.generate_run(run)?;
+        Ok(self.store.matching_pairs(run, filter)?)
+    }
+
+    pub(super) fn get_pairs(&self, run: i64, indexes: &[u32]) -> Result<Vec<GeneratedPair>, AppError> {
+        if indexes.len() > MAX_PAIRS {
+            return Err(AppError::too_large(
+                format!("The command asks for {} pairs; the limit is {MAX_PAIRS}.", indexes.len()),
+                "Ask for fewer at a time.",
+            ));
+        }
+        self.generate_run(run)?;
+        Ok(self.store.pairs_at(run, indexes)?)
+    }
+
+    /// Changes decisions, and tells the experiment's pages where that made a curate cell stale or fresh: a notebook is
+    /// not fetched again for every pair that a person decides on.
+    fn telling<T>(
+        &self,
+        experiment: i64,
+        run: i64,
+        change: impl FnOnce() -> Result<T, AppError>,
+    ) -> Result<T, AppError> {
+        let before = self.store.curation_sha256(run)?;
+        let changed = change()?;
+        let after = self.store.curation_sha256(run)?;
+        let newest = self.store.newest_runs(experiment)?;
+        let curates = newest.values().filter(|row| row.config.kind() == CellKind::Curate);
+        let matches =
+            |row: &RunRow, sha256: &str| fingerprint::identity(&row.identity) == fingerprint::identity(sha256);
+        if before != after && curates.into_iter().any(|row| matches(row, &before) != matches(row, &after)) {
+            self.jobs.notify_changed(experiment);
+        }
+        Ok(changed)
     }
 
     /// The experiment of a generate run; other runs have no pairs to decide on.

@@ -2,7 +2,7 @@
 //! run, and those that a report froze.
 
 use rusqlite::{Connection, Rows, Transaction, named_params, params};
-use spec::{Curation, Decision, GeneratedPair, PairFilter, PairSort, PairsPage, PairsQuery};
+use spec::{Curation, Decision, GeneratedPair, MatchingPairs, PairFilter, PairSort, PairsPage, PairsQuery};
 
 use super::{Result, Store, StoreError, curation, format};
 
@@ -25,7 +25,7 @@ impl PairSource {
             Self::Generated => {
                 "SELECT row AS position, pair, pairs.format AS format, pairs.text || coalesce(curation.text, '') AS text,
                         tags, rouge, copied, words, coalesce(decision, '') AS decision, coalesce(edited, 0) AS edited,
-                        curation, curation.format AS curation_format, coalesce(pair ->> '$.row', row + 1) AS source_row
+                        curation, curation.format AS curation_format, CASE WHEN json_valid(pair) THEN coalesce(pair ->> '$.row', row + 1) END AS source_row
                  FROM pairs LEFT JOIN curation USING (run, row) WHERE run = :run"
             }
             Self::Report => {
@@ -145,6 +145,40 @@ impl Store {
             let (offset, limit) = (u64::from(query.offset), Some(u64::from(limit)));
             let (pairs, total) = page(connection, PairSource::Generated, query.run, &query.filter, offset, limit)?;
             Ok(PairsPage { total, pairs, counts: curation::counts(connection, query.run)? })
+        })
+    }
+
+    /// The pairs of a generate run that the filter shows, in its order.
+    pub fn matching_pairs(&self, run: i64, filter: &PairFilter) -> Result<MatchingPairs> {
+        let query = format!(
+            "SELECT position, coalesce(source_row, position + 1) FROM ({}) WHERE {CONDITION} ORDER BY {}",
+            PairSource::Generated.table(),
+            order(filter.sort)
+        );
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&query)?;
+            let mut rows = with_values!(run, filter, {}, values => statement.query(values))?;
+            let mut pairs = Vec::new();
+            while let Some(row) = rows.next()? {
+                pairs.push((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+            }
+            Ok(MatchingPairs { pairs, counts: curation::counts(connection, run)? })
+        })
+    }
+
+    /// The pairs of a generate run at these positions, in their order; those that there are.
+    pub fn pairs_at(&self, run: i64, positions: &[u32]) -> Result<Vec<GeneratedPair>> {
+        let query = format!("SELECT * FROM ({}) WHERE position = :position", PairSource::Generated.table());
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&query)?;
+            let mut pairs = Vec::with_capacity(positions.len());
+            for position in positions {
+                let mut rows = statement.query(named_params! { ":run": run, ":position": position })?;
+                if let Some(pair) = next(&mut rows)? {
+                    pairs.push(pair.unwrap_or_else(Unreadable::shown));
+                }
+            }
+            Ok(pairs)
         })
     }
 

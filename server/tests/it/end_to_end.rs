@@ -24,31 +24,70 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
             ..TrainConfig::default()
         }),
         CellConfig::Generate(GenerateConfig { limit: Some(3), max_new_tokens: 8, ..GenerateConfig::default() }),
+        CellConfig::Curate(CurateConfig { undecided_tagged: Decision::Keep, ..CurateConfig::default() }),
         CellConfig::Report(ReportConfig::default()),
     ];
     let experiment = service.create_from("Tiny", &cells).unwrap();
+    let report = finished(&service, experiment).await;
+    assert_eq!(report.pairs.len(), 3);
+    assert_eq!(report.train.steps, 3);
+    assert_eq!(report.curve.steps(), 3);
+    assert_eq!(report.experiment, "Tiny");
+    let curate = report.curate.unwrap();
+    assert_eq!((curate.output.kept, curate.output.counts.undecided()), (3, 3));
+    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
+    assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty()));
+
+    // What a person decides is in the next report and in what is trained on; the first report stays as it was.
+    let run_of = |notebook: &Notebook, kind: CellKind| {
+        let cell = notebook.cells.iter().find(|cell| cell.config.kind() == kind);
+        cell.and_then(|cell| cell.run.as_ref()).unwrap().run
+    };
+    let generate = run_of(&notebook, CellKind::Generate);
+    let part = |index: u32, part: CurationPart| CurationChange { index, part };
+    let changes = vec![
+        part(0, CurationPart::Decision(Some(Decision::Drop))),
+        part(1, CurationPart::Instruction(Some("Explain this.".to_owned()))),
+        part(1, CurationPart::Note("private".to_owned())),
+    ];
+    service.ask(CuratePairs { run: generate, changes }).await.unwrap();
+    let second = finished(&service, experiment).await;
+    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
+    assert_eq!(run_of(&notebook, CellKind::Generate), generate, "nothing is generated again");
+    assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty()));
+    let curate = second.curate.unwrap();
+    assert_eq!((curate.output.kept, curate.output.counts.drop, curate.output.counts.edited), (2, 1, 1));
+    assert_eq!(second.pairs[0].decision(), Some(Decision::Drop));
+    assert_eq!(second.pairs[1].instruction(), "Explain this.");
+    assert!(second.pairs.iter().all(|pair| pair.curation.as_ref().is_none_or(|curation| curation.note.is_empty())));
+    assert!(report.pairs.iter().all(|pair| pair.decision().is_none()));
+    let file = service.ask(AddKeptPairs { run: run_of(&notebook, CellKind::Curate) }).await.unwrap();
+    assert_eq!(file.name, "Kept pairs of Tiny.jsonl");
+    let text = std::fs::read_to_string(service.resources().file(&file.id).unwrap()).unwrap();
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(
+        (&rows[0]["instruction"], &rows[0]["response"]),
+        (&"Explain this.".into(), &second.pairs[1].response.clone().into())
+    );
+    assert!(file.notice.contains("CC0"), "the licence of the corpus goes with it: {}", file.notice);
+}
+
+/// Runs everything; the report.
+async fn finished(service: &Service, experiment: i64) -> Report {
     service.ask(RunAll { experiment, key: IdempotencyKey::default() }).await.unwrap();
     let begun = Instant::now();
-    let report = loop {
+    loop {
         let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
         for run in notebook.cells.iter().filter_map(|cell| cell.run.as_ref()) {
             assert_ne!(run.state, RunState::Failed, "{}: {:?}", run.config.kind().as_str(), run.error);
         }
         let last = notebook.cells.last().unwrap().run.clone().unwrap();
         if last.state == RunState::Done {
-            break service
-                .ask(OpenReport { run: last.run, query: ReportQuery { page: 0, ..Default::default() } })
-                .await
-                .unwrap()
-                .report;
+            let query = ReportQuery { page: 0, ..ReportQuery::default() };
+            return service.ask(OpenReport { run: last.run, query }).await.unwrap().report;
         }
         assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", last.state);
         tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    assert_eq!(report.pairs.len(), 3);
-    assert_eq!(report.train.steps, 3);
-    assert_eq!(report.curve.steps(), 3);
-    assert_eq!(report.experiment, "Tiny");
-    let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
-    assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty()));
+    }
 }

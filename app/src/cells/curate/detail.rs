@@ -1,0 +1,123 @@
+//! The open pair: its instruction to edit beside its response, and the decision.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::link;
+use super::state::CurateState;
+use crate::components::clipboard;
+use crate::components::format::whole;
+use crate::components::pair::{marked_texts, pair_facts};
+use spec::{Curation, CurationPart, Decision, GeneratedPair};
+
+#[component]
+pub fn Detail(state: CurateState, cell: i64) -> impl IntoView {
+    // Decisions and edits do not draw the texts anew.
+    let open = Memo::new(move |_| state.open_pair().map(|pair| GeneratedPair { curation: None, ..pair }));
+    move || match open.get() {
+        Some(pair) => view! { <Open state cell pair/> }.into_any(),
+        None => view! { <p class="loading">"Loading the pair…"</p> }.into_any(),
+    }
+}
+
+#[component]
+fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
+    let (index, row) = (pair.index, pair.source_row());
+    let curation = Memo::new(move |_| state.pair(index).and_then(|pair| pair.curation).unwrap_or_default());
+    let generated = pair.generated.clone();
+    let instruction = {
+        let generated = generated.clone();
+        Memo::new(move |_| curation.get().instruction.unwrap_or_else(|| generated.clone()))
+    };
+    let edit = move |text: String| {
+        let edited = (text != generated && !text.trim().is_empty()).then_some(text);
+        state.change(index, CurationPart::Instruction(edited));
+    };
+    let is_edited = move || curation.with(|curation| curation.instruction.is_some());
+    let (marked, response) = marked_texts(&pair.generated, &pair.response);
+    let reference = pair.reference.clone().map(|reference| {
+        view! { <div><dt>"Instruction, human reference"</dt><dd class="text">{reference}</dd></div> }
+    });
+    let (name, note_name) = (format!("curate-{cell}-instruction"), format!("curate-{cell}-note"));
+    view! {
+        <div class="detail" data-row=row>
+            <div class="actions">
+                {button(state, curation, Some(Decision::Keep), "Keep", "a")}
+                {button(state, curation, Some(Decision::Drop), "Drop", "d")}
+                {button(state, curation, None, "Undecided", "u")}
+                <span class="place">
+                    {move || format!("{} of {}", whole(state.cursor.get() as u64 + 1), whole(state.total() as u64))}
+                    {format!(", row {}", whole(row))}
+                </span>
+                <button type="button" class="quiet" on:click=move |_| state.step(-1)>"Previous"</button>
+                <button type="button" class="quiet" on:click=move |_| state.step(1)>"Next"</button>
+                {copy_link(state, cell, row)}
+            </div>
+            <div class="sides">
+                <div class="side">
+                    <label for=name.clone()>"Instruction"</label>
+                    <textarea id=name.clone() class="instruction" rows="5" maxlength=Curation::MAX_TEXT.to_string()
+                        prop:value=move || instruction.get() on:input=move |event| edit(event_target_value(&event))>
+                    </textarea>
+                    {move || is_edited().then(|| view! {
+                        <p class="note">
+                            "Edited. " <button type="button" class="quiet"
+                                on:click=move |_| state.change(index, CurationPart::Instruction(None))>
+                                "Back to the generated text"
+                            </button>
+                        </p>
+                    })}
+                    <dl class="texts">
+                        <div><dt>"Instruction, generated"</dt><dd class="text">{marked}</dd></div>
+                        {reference}
+                    </dl>
+                    <label for=note_name.clone()>"Note (not in reports)"</label>
+                    <textarea id=note_name.clone() class="pair-note" rows="2" maxlength=Curation::MAX_TEXT.to_string()
+                        prop:value=move || curation.get().note
+                        on:input=move |event| state.change(index, CurationPart::Note(event_target_value(&event)))>
+                    </textarea>
+                </div>
+                <div class="side">
+                    <dl class="texts"><div><dt>"Response"</dt><dd class="text">{response}</dd></div></dl>
+                    {pair_facts(&pair)}
+                </div>
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
+fn button(
+    state: CurateState,
+    curation: Memo<Curation>,
+    decision: Option<Decision>,
+    name: &'static str,
+    key: &'static str,
+) -> AnyView {
+    let pressed = move || curation.with(|curation| curation.decision == decision);
+    view! {
+        <button type="button" class="decide" aria-pressed=move || if pressed() { "true" } else { "false" }
+            data-decision=decision.map_or("", Decision::as_str) on:click=move |_| state.decide(decision)>
+            {name} " " <kbd>{key}</kbd>
+        </button>
+    }
+    .into_any()
+}
+
+fn copy_link(state: CurateState, cell: i64, row: u64) -> AnyView {
+    let said = RwSignal::new("");
+    let copy = move |_| {
+        let query = link::query(cell, row, &state.filter.get_untracked());
+        link::show(&query);
+        spawn_local(async move {
+            let address = window().location().href().unwrap_or_default();
+            let done = clipboard::copy(&address, None).await;
+            said.try_set(if done { "Copied" } else { "The link is in the address bar" });
+        });
+    };
+    view! {
+        <button type="button" class="quiet" title="Copies the address of this pair" on:click=copy>"Copy link"</button>
+        <span role="status">{move || said.get()}</span>
+    }
+    .into_any()
+}
