@@ -37,6 +37,7 @@ pub fn live(cell: CellState) -> AnyView {
     let output = cell.part(|run| run.output.clone());
     let any_pair = cell.part(|run| !run.pairs.is_empty());
     let run = cell.part(|run| run.run);
+    let over = cell.part(|run| run.state.is_over());
     let text = move |index: u32| {
         cell.run.with(|run| run.as_ref().and_then(|run| run.writing.get(&index).cloned()).unwrap_or_default())
     };
@@ -56,6 +57,9 @@ pub fn live(cell: CellState) -> AnyView {
             Some(CellOutput::Generate(output)) => result(&output),
             _ => ().into_any(),
         }}
+        {move || run.get().filter(|_| over.get() == Some(true)).map(|run| view! {
+            <p><a href=format!("/compare?right={run}")>"Compare with another run"</a></p>
+        })}
         {move || match (any_pair.get(), run.get()) {
             (Some(true), Some(run)) => view! { <PairsTable cell run/> }.into_any(),
             _ => ().into_any(),

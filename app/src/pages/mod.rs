@@ -1,5 +1,6 @@
 //! One module per page.
 
+mod compare;
 mod experiments;
 mod notebook;
 mod report;
@@ -9,6 +10,7 @@ use leptos::prelude::*;
 use crate::components::frame::{Top, failed};
 use spec::AppError;
 
+pub use compare::Compare;
 pub use experiments::Experiments;
 pub use notebook::NotebookRoute;
 pub use report::{OwnReport, SharedReport};

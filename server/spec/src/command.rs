@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    AppError, CellKind, CurationChange, CurationCounts, DataFile, Decision, ExperimentSummary, GeneratedPair,
-    MatchingPairs, ModelChoice, Notebook, PairFilter, PairsPage, PairsQuery, Preset, Report, ReportQuery, RunView,
-    ShareLink, StaleReason, StopMode, SystemInfo,
+    AppError, CellKind, CompareQuery, Comparison, CurationChange, CurationCounts, DataFile, Decision,
+    ExperimentSummary, GenerateRun, GeneratedPair, MatchingPairs, ModelChoice, Notebook, PairFilter, PairsPage,
+    PairsQuery, Preset, Report, ReportQuery, RunView, ShareLink, StaleReason, StopMode, SystemInfo,
 };
 
 /// A command's struct: its parameters, its name on the wire, and what answers it.
@@ -128,6 +128,10 @@ commands! {
     decide_matching DecideMatching { run: i64, filter: PairFilter, decision: Option<Decision> } -> Vec<CurationChange>;
     /// Adds the pairs that a curate run kept to the data files, to train on. Repeated, it gives the same file.
     add_kept_pairs AddKeptPairs { run: i64 } -> DataFile;
+
+    /// Every generate run with pairs, newest first.
+    list_generate_runs ListGenerateRuns {} -> Vec<GenerateRun>;
+    compare_runs CompareRuns { query: CompareQuery } -> Comparison;
 
     list_models ListModels {} -> Vec<ModelChoice>;
     list_files ListFiles {} -> Vec<DataFile>;

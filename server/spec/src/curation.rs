@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::setting::{Value as _, choices};
-use crate::{AppError, GeneratedPair, Tag};
+use crate::{AppError, GeneratedPair, ScoreSummary, Tag};
 
 choices! {
     /// A person's decision on a pair.
@@ -290,6 +290,60 @@ pub struct MatchingPairs {
     pub pairs: Vec<(u32, u64)>,
     /// Of all pairs of the run, whatever the filter.
     pub counts: CurationCounts,
+}
+
+/// A generate run that can be compared with another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerateRun {
+    pub run: i64,
+    /// Name of its experiment.
+    pub experiment: String,
+    pub created_ms: i64,
+    pub pairs: u64,
+}
+
+/// Which two generate runs are compared, and which rows are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompareQuery {
+    pub left: i64,
+    pub right: i64,
+    /// Only responses whose generated instructions differ.
+    pub only_different: bool,
+    /// 1-based.
+    pub page: u32,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComparedRun {
+    pub run: GenerateRun,
+    /// Of the generate run and, before it, of the training whose adapter it used; with names in place of ids.
+    pub settings: Vec<(String, String)>,
+    /// Of the responses that both runs have.
+    pub scores: ScoreSummary,
+    /// Responses that the other run does not have.
+    pub alone: u64,
+}
+
+/// Two generate runs, joined by response.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub left: ComparedRun,
+    pub right: ComparedRun,
+    /// Responses that both have.
+    pub joined: u64,
+    /// Of these, those whose generated instructions differ.
+    pub different: u64,
+    /// Position of the first shown row among those that are asked for.
+    pub offset: u64,
+    /// Left and right pair of the same response.
+    pub rows: Vec<(GeneratedPair, GeneratedPair)>,
+}
+
+impl Comparison {
+    /// Rows on one page.
+    pub const ROWS: u64 = 50;
 }
 
 choices! {

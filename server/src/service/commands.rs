@@ -80,6 +80,8 @@ impl Core {
             C::CuratePairs(c) => answer(c, |c| self.curate_pairs(c.run, &c.changes)),
             C::DecideMatching(c) => answer(c, |c| self.decide_matching(c.run, &c.filter, c.decision)),
             C::AddKeptPairs(c) => answer(c, |c| self.add_kept_pairs(c.run)),
+            C::ListGenerateRuns(c) => answer(c, |_| Ok(self.store.generate_runs()?)),
+            C::CompareRuns(c) => answer(c, |c| self.compare(&c.query)),
             C::ListModels(c) => answer(c, |_| self.resources.models()),
             C::ListFiles(c) => answer(c, |_| self.resources.files()),
             C::OpenReport(c) => answer(c, |c| self.open_report(c.run, &c.query)),

@@ -5,6 +5,7 @@
 
 mod cells;
 mod commands;
+mod compare;
 mod curate;
 mod fingerprint;
 mod plan;

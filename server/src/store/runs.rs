@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
-use spec::{AppError, CellConfig, CellKind, LoggedEvent, RunEvent, RunState, RunView};
+use spec::{AppError, CellConfig, CellKind, GenerateRun, LoggedEvent, RunEvent, RunState, RunView};
 
 use super::experiments::touch;
 use super::{Durable, End, Key, Result, Store, StoreError, format, log};
@@ -105,6 +105,27 @@ impl Store {
             key.keep(transaction, experiment)?;
             touch(transaction, experiment)?;
             Ok((rows, events))
+        })
+    }
+
+    /// Every generate run with pairs, newest first.
+    pub fn generate_runs(&self) -> Result<Vec<GenerateRun>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT runs.id, experiments.name, runs.created_ms, (SELECT count(*) FROM pairs WHERE run = runs.id) AS pairs
+                 FROM runs JOIN cells ON cells.id = runs.cell JOIN experiments ON experiments.id = runs.experiment
+                 WHERE cells.kind = 'generate' AND pairs > 0 ORDER BY runs.id DESC",
+            )?;
+            let runs = statement.query_map([], |row| {
+                let pairs: i64 = row.get(3)?;
+                Ok(GenerateRun {
+                    run: row.get(0)?,
+                    experiment: row.get(1)?,
+                    created_ms: row.get(2)?,
+                    pairs: pairs.unsigned_abs(),
+                })
+            })?;
+            Ok(runs.collect::<rusqlite::Result<_>>()?)
         })
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic and need no durable writes")]
 
 mod access;
+mod compare;
 mod curation;
 mod curve;
 mod data_folder;
