@@ -94,6 +94,24 @@ test("the report shows what was decided, and kept pairs can be trained on", asyn
   await expect(curate).toContainText("Added as “Kept pairs of Decided.jsonl”.");
 });
 
+test("two runs are compared from their cell, with and without the rows that are the same", async ({ list, server }) => {
+  const { address, notebook } = await finished(list, server.origin, "Compared");
+  const api = new Api(list.request, server.origin);
+  await api.save(cellOf(notebook, "generate").id, { seed: 2 });
+  await api.finish(notebook.id);
+  await open(list, address);
+  await list.getByRole("link", { name: "Compare with another run" }).click();
+  await list.getByRole("button", { name: "Compare", exact: true }).click();
+  await expect(list.getByText("4 responses in both runs")).toBeVisible();
+  await expect(list.getByRole("region", { name: "Settings that differ" })).toContainText("generate.seed");
+  const all = await list.locator(".compared-row").count();
+  const same = await list.locator(".compared-row[data-same]").count();
+  expect(all).toBe(4);
+  await list.getByLabel("Only rows that differ").check();
+  await list.getByRole("button", { name: "Compare", exact: true }).click();
+  await expect(list.locator(".compared-row")).toHaveCount(all - same);
+});
+
 async function finished(page: Page, origin: string, name: string): Promise<{ address: string; notebook: Notebook }> {
   const api = new Api(page.request, origin);
   const experiment = await api.quickStart(name);

@@ -10,11 +10,11 @@ async fn runs_are_joined_by_response_and_only_rows_that_differ_can_be_asked_for(
     // The second run generates another text for every third response, and has one response more.
     let service = open(
         data.path(),
-        Box::new(|context: &server::work::RunContext, emit| {
+        std::sync::Arc::new(|context, emit| {
             let CellConfig::Generate(config) = &context.config else { return Ok(fake::finish(context, emit)) };
             let again = config.seed == 2;
-            for index in 0..fake::PAIRS as u32 + u32::from(again) {
-                let mut pair = fake::pair(index.min(9));
+            for index in 0..fake::PAIRS + u32::from(again) {
+                let mut pair = fake::pair(index);
                 if again && index % 3 == 0 {
                     pair.generated = format!("Other text {index}");
                 }
