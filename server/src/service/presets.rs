@@ -95,6 +95,7 @@ fn seed_recipe() -> Vec<CellConfig> {
             max_new_tokens: 512,
             ..GenerateConfig::default()
         }),
+        CellConfig::Curate(CurateConfig::default()),
         CellConfig::Report(ReportConfig { title: "Seed recipe (2024)".to_owned(), ..ReportConfig::default() }),
     ]
 }

@@ -27,7 +27,7 @@ fn run_folders(data: &Path) -> Vec<String> {
 }
 
 /// A folder with five finished runs, each with an artifact.
-async fn with_five_runs(data: &Path) {
+async fn with_six_runs(data: &Path) {
     let service = open(data, fake::obedient());
     finished_report(&service).await;
     service.shutdown();
@@ -56,15 +56,15 @@ async fn run_again(service: &Service, kind: CellKind) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_or_emptied_database_is_refused_and_nothing_is_deleted() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     let whole = std::fs::read(database(data.path())).unwrap();
     remove_database(data.path());
     let error = refused(data.path());
     assert_eq!(error.code, ErrorCode::Conflict);
-    assert!(error.message.contains("5 runs") && error.hint.contains("Put the database back"), "{error:?}");
+    assert!(error.message.contains("6 runs") && error.hint.contains("Put the database back"), "{error:?}");
     std::fs::write(database(data.path()), "").unwrap();
     assert_eq!(refused(data.path()).code, ErrorCode::Conflict);
-    assert_eq!(run_folders(data.path()), ["1", "2", "3", "4", "5"]);
+    assert_eq!(run_folders(data.path()), ["1", "2", "3", "4", "5", "6"]);
 
     remove_database(data.path());
     std::fs::write(database(data.path()), whole).unwrap();
@@ -74,17 +74,17 @@ async fn a_lost_or_emptied_database_is_refused_and_nothing_is_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_runs_moved_away_a_lost_database_starts_empty() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     remove_database(data.path());
     std::fs::rename(data.path().join("runs"), data.path().join("old-runs")).unwrap();
     finished_report(&open(data.path(), fake::obedient())).await;
-    assert_eq!(std::fs::read_dir(data.path().join("old-runs")).unwrap().count(), 5);
+    assert_eq!(std::fs::read_dir(data.path().join("old-runs")).unwrap().count(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_database_leaves_newer_runs_and_never_writes_into_their_folders() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     let older = std::fs::read(database(data.path())).unwrap();
     let service = open(data.path(), fake::obedient());
     let newer = run_again(&service, CellKind::Report).await;
@@ -95,7 +95,7 @@ async fn an_older_database_leaves_newer_runs_and_never_writes_into_their_folders
     remove_database(data.path());
     std::fs::write(database(data.path()), older).unwrap();
     let service = open(data.path(), fake::obedient());
-    assert_eq!(run_folders(data.path()), ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(run_folders(data.path()), ["1", "2", "3", "4", "5", "6", "7"]);
     assert!(run_again(&service, CellKind::Report).await > newer);
     assert_eq!(std::fs::read(data.path().join(format!("runs/{newer}/report.json"))).unwrap(), report);
 }
@@ -103,20 +103,20 @@ async fn an_older_database_leaves_newer_runs_and_never_writes_into_their_folders
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_folders_among_the_runs_stay() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     for foreign in ["999", "mine", "007"] {
         std::fs::create_dir(data.path().join("runs").join(foreign)).unwrap();
         std::fs::write(data.path().join("runs").join(foreign).join("notes"), "by hand").unwrap();
     }
     let service = open(data.path(), fake::obedient());
-    assert_eq!(run_folders(data.path()), ["007", "1", "2", "3", "4", "5", "999", "mine"]);
+    assert_eq!(run_folders(data.path()), ["007", "1", "2", "3", "4", "5", "6", "999", "mine"]);
     assert_eq!(run_again(&service, CellKind::Data).await, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_of_a_deleted_run_that_could_not_be_removed_is_removed_at_the_next_start() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     let service = open(data.path(), fake::obedient());
     service.ask(DeleteExperiment { experiment: 1 }).await.unwrap();
     assert!(run_folders(data.path()).is_empty());
@@ -136,19 +136,19 @@ async fn the_folder_of_a_deleted_run_that_could_not_be_removed_is_removed_at_the
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_orderly_end_a_copy_of_the_database_file_alone_is_whole() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(database(data.path()), database(copy.path())).unwrap();
     let service = open(copy.path(), fake::obedient());
     let notebook = service.ask(GetNotebook { experiment: 1 }).await.unwrap();
     let done = notebook.cells.iter().filter(|cell| cell.run.as_ref().is_some_and(|run| run.state == RunState::Done));
-    assert_eq!(done.count(), 5);
+    assert_eq!(done.count(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_left_half_written_is_swept_from_every_run() {
     let data = tempfile::tempdir().unwrap();
-    with_five_runs(data.path()).await;
+    with_six_runs(data.path()).await;
     let checkpoints = data.path().join("runs/3/checkpoints");
     std::fs::create_dir_all(checkpoints.join(".writing-1-0-step-00000010")).unwrap();
     std::fs::create_dir_all(checkpoints.join("step-00000005")).unwrap();

@@ -48,16 +48,17 @@ async fn run_all_runs_every_cell_in_order_and_then_has_nothing_to_do() {
     let seen = Arc::clone(&order);
     let work: fake::Work = Arc::new(move |assignment, emit| {
         let inputs: Vec<CellKind> = assignment.inputs.iter().map(|input| input.kind).collect();
-        assert_eq!(inputs, assignment.config.kind().inputs());
+        let kind = assignment.config.kind();
+        assert_eq!(inputs, [kind.inputs(), kind.optional_inputs()].concat());
         seen.lock().unwrap().push(assignment.config.kind());
         Ok(fake::finish(assignment, emit))
     });
     let service = open(data.path(), work);
     finished_report(&service).await;
-    use CellKind::{Data, Generate, Model, Report, Train};
-    assert_eq!(*order.lock().unwrap(), [Data, Model, Train, Generate, Report]);
+    use CellKind::{Curate, Data, Generate, Model, Report, Train};
+    assert_eq!(*order.lock().unwrap(), [Data, Model, Train, Generate, Curate, Report]);
     service.ask(RunAll { experiment: 1, key: key("") }).await.unwrap();
-    assert_eq!(order.lock().unwrap().len(), 5);
+    assert_eq!(order.lock().unwrap().len(), 6);
     let notebook = service.ask(GetNotebook { experiment: 1 }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty() && cell.missing_input.is_none()));
 }
@@ -71,7 +72,7 @@ async fn a_changed_setting_makes_stale_with_a_reason_and_keeps_the_runs_own_conf
     let CellConfig::Train(before) = train.config.clone() else { unreachable!() };
     let saved = save(&service, train.id, "page", 1, &[("rank", &(before.rank + 1).to_string())]).await.unwrap();
     let stale: Vec<i64> = saved.stale.iter().map(|(cell, _)| *cell).collect();
-    assert_eq!(stale.len(), 3, "train, generate and report");
+    assert_eq!(stale.len(), 4, "train, generate, curate and report");
     let changed = cell(&service, 1, CellKind::Train).await;
     let reason =
         StaleReason::Field { field: text("rank"), was: before.rank.to_string(), now: (before.rank + 1).to_string() };
@@ -397,7 +398,7 @@ async fn every_preset_is_whole() {
     for preset in [Preset::QuickStart, Preset::SeedRecipe] {
         let experiment = service.ask(CreateExperiment { name: text("A preset"), preset, key: key("") }).await.unwrap();
         let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
-        assert_eq!(notebook.cells.len(), 6);
+        assert_eq!(notebook.cells.len(), 7);
         assert!(notebook.cells.iter().all(|cell| cell.missing_input.is_none()));
         service.ask(RunAll { experiment, key: key("") }).await.unwrap();
         wait_until_done(&service, experiment).await;

@@ -12,7 +12,7 @@ use crate::support::{cell, eventually, fake, finished_report, open, run_of, wait
 const DATA: i64 = 1;
 const TRAIN: i64 = 3;
 const GENERATE: i64 = 4;
-const REPORT: i64 = 5;
+const REPORT: i64 = 6;
 
 fn change(data: &Path, statements: &str) {
     let connection = Connection::open(data.join("backtranslate.sqlite")).unwrap();
@@ -51,7 +51,7 @@ async fn an_unreadable_run_is_shown_as_such_and_everything_else_works() {
         change(data.path(), &statement);
         let service = open(data.path(), fake::obedient());
         let views = notebook(&service).await;
-        assert_eq!(views.len(), 5, "{statement}");
+        assert_eq!(views.len(), 6, "{statement}");
         for view in &views {
             match (view.run, &view.error) {
                 (TRAIN, Some(error)) => {
@@ -120,7 +120,7 @@ async fn a_notebook_with_a_stored_loss_of_null_opens() {
         ),
     );
     let service = open(data.path(), fake::obedient());
-    assert_eq!(notebook(&service).await.len(), 5);
+    assert_eq!(notebook(&service).await.len(), 6);
     assert_eq!(service.events(TRAIN, 0, 100).unwrap().len(), 5);
     service
         .ask(RunCell {
@@ -169,7 +169,7 @@ async fn an_unreadable_report_is_refused_by_name() {
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::Corrupt);
     assert!(error.message.contains(&format!("report of run {REPORT}")), "{}", error.message);
-    assert_eq!(notebook(&service).await.len(), 5);
+    assert_eq!(notebook(&service).await.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
