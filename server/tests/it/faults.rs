@@ -140,7 +140,11 @@ async fn a_server_starts_on_a_database_that_it_cannot_write_to_and_marks_what_wa
     let killed = open(data.path(), work);
     killed.ask(RunAll { experiment: 1, key: IdempotencyKey::default() }).await.unwrap();
     let run = run_of(&killed, CellKind::Train).await.run;
-    wait_for(&killed, run, RunState::Running).await;
+    // Without a checkpoint there would be nothing to resume.
+    eventually("a checkpoint", async || {
+        killed.ask(GetRun { run }).await.ok().filter(|view| !view.checkpoints.is_empty())
+    })
+    .await;
     drop(killed);
 
     refuse(data.path(), "INSERT ON events");
