@@ -244,7 +244,9 @@ fn row(a: &GeneratedPair, b: &GeneratedPair) -> AnyView {
 
 /// Both texts with the words that only one has marked.
 fn word_diff(a: &str, b: &str) -> (AnyView, AnyView) {
-    let diff = TextDiff::from_words(a, b);
+    let empty = |text: &str| if text.trim().is_empty() { "(empty)".to_owned() } else { text.to_owned() };
+    let (a, b) = (empty(a), empty(b));
+    let diff = TextDiff::from_words(&a, &b);
     let side = |own: ChangeTag| {
         diff.iter_all_changes()
             .filter(|change| change.tag() == ChangeTag::Equal || change.tag() == own)

@@ -407,14 +407,16 @@ settings! {
         undecided: Decision = Decision::Keep, Primary, choice(Decision::CHOICES), "Undecided pairs",
             "Whether pairs without a decision and without a failure tag are kept.";
         undecided_tagged: Decision = Decision::Drop, Primary, choice(Decision::CHOICES), "Undecided pairs with a failure tag",
-            "Whether pairs without a decision that carry a failure tag are kept.";
+            "Whether pairs without a decision that carry a failure tag are kept. A pair whose instruction was edited counts as one without.";
     }
 }
 
 impl CurateConfig {
     /// Whether a pair is kept.
     pub fn keeps(&self, pair: &GeneratedPair) -> bool {
-        let usual = if pair.scores.tags.is_empty() { self.undecided } else { self.undecided_tagged };
+        // Tags are those of the generated text, which an edit replaces.
+        let tagged = !pair.scores.tags.is_empty() && pair.instruction() == pair.generated;
+        let usual = if tagged { self.undecided_tagged } else { self.undecided };
         pair.decision().unwrap_or(usual) == Decision::Keep
     }
 }

@@ -8,6 +8,8 @@ use crate::components::format::{excerpt, whole};
 
 /// Height of a row; the style sheet has the same.
 const ROW_REM: f64 = 2.25;
+/// Rows that are in view at most.
+const MOST_ROWS: usize = 8;
 /// Rows that are drawn beyond both ends of what is in view.
 const MARGIN: usize = 8;
 /// Before the list has been measured.
@@ -58,6 +60,7 @@ pub fn List(state: CurateState, cell: i64) -> impl IntoView {
     let active = move || state.at(state.cursor.get()).map(|(index, _)| format!("pair-{cell}-{index}"));
     view! {
         <div class="rows" role="listbox" tabindex="0" aria-label="Pairs" aria-activedescendant=active node_ref=list
+            style:height=move || format!("{}rem", state.total().min(MOST_ROWS) as f64 * ROW_REM + 0.125)
             on:scroll=move |_| measure()>
             <div class="all-rows" style:height=move || format!("{}rem", state.total() as f64 * ROW_REM)>
                 <For each=rows key=|row| *row let((place, index, row))>
@@ -97,10 +100,14 @@ fn Row(state: CurateState, cell: i64, place: usize, index: u32, row: u64) -> imp
             <span class="decision">{move || decision().map(|decision| decision.label())}</span>
             <span class="number">{whole(row)}</span>
             <span class="line">{move || shown.get().map_or_else(|| "…".to_owned(), |shown| shown.0)}</span>
-            {move || shown.get().filter(|shown| shown.2).map(|_| view! { <span class="tag quiet">"edited"</span> })}
-            {move || shown.get().map(|shown| shown.3).filter(|tags| !tags.is_empty()).map(|tags| view! {
-                <span class="tag">{tags}</span>
-            })}
+            <span class="marks">
+                {move || shown.get().filter(|shown| shown.2).map(|_| view! {
+                    <span class="tag quiet">"edited"</span>
+                })}
+                {move || shown.get().map(|shown| shown.3).filter(|tags| !tags.is_empty()).map(|tags| view! {
+                    <span class="tag">{tags}</span>
+                })}
+            </span>
         </div>
     }
     .into_any()

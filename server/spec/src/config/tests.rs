@@ -166,3 +166,25 @@ fn values_for_a_reader_name_what_is_off() {
     assert_eq!((value("template.end"), value("max_steps")), (Some("eos"), Some("none")));
     assert_eq!(values.len(), CellKind::Train.settings().len());
 }
+
+#[test]
+fn a_decision_wins_over_the_settings_and_an_edit_over_the_tags() {
+    use crate::{Curation, Tag};
+
+    let pair = |tags: Vec<Tag>, curation: Curation| GeneratedPair {
+        generated: "Ask".to_owned(),
+        scores: crate::PairScores { tags, ..Default::default() },
+        curation: Some(curation),
+        ..GeneratedPair::default()
+    };
+    let decided = |decision| Curation { decision: Some(decision), ..Curation::default() };
+    let edited = Curation { instruction: Some("Ask better".to_owned()), ..Curation::default() };
+    let config = CurateConfig::default();
+    assert!(config.keeps(&pair(vec![], Curation::default())));
+    assert!(!config.keeps(&pair(vec![Tag::Loop], Curation::default())));
+    assert!(config.keeps(&pair(vec![Tag::Loop], edited)));
+    assert!(config.keeps(&pair(vec![Tag::Loop], decided(Decision::Keep))));
+    assert!(!config.keeps(&pair(vec![], decided(Decision::Drop))));
+    let strict = CurateConfig { undecided: Decision::Drop, ..CurateConfig::default() };
+    assert!(!strict.keeps(&pair(vec![], Curation::default())));
+}
