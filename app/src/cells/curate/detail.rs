@@ -56,7 +56,7 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
             <div class="sides">
                 <div class="side">
                     <label for=name.clone()>"Instruction"</label>
-                    <textarea id=name.clone() class="instruction" rows="5" maxlength=Curation::MAX_TEXT.to_string()
+                    <textarea id=name class="instruction" rows="5" maxlength=Curation::MAX_TEXT.to_string()
                         prop:value=move || instruction.get() on:input=move |event| edit(event_target_value(&event))>
                     </textarea>
                     {move || is_edited().then(|| view! {
@@ -72,7 +72,7 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
                         {reference}
                     </dl>
                     <label for=note_name.clone()>"Note (not in reports)"</label>
-                    <textarea id=note_name.clone() class="pair-note" rows="2" maxlength=Curation::MAX_TEXT.to_string()
+                    <textarea id=note_name class="pair-note" rows="2" maxlength=Curation::MAX_TEXT.to_string()
                         prop:value=move || curation.get().note
                         on:input=move |event| state.change(index, CurationPart::Note(event_target_value(&event)))>
                     </textarea>
