@@ -6,6 +6,7 @@
 mod cells;
 mod commands;
 mod curate;
+mod export;
 mod fingerprint;
 mod plan;
 pub mod presets;

@@ -6,6 +6,7 @@ mod access;
 mod curve;
 mod data_folder;
 mod end_to_end;
+mod exports;
 mod faults;
 mod kept_reports;
 mod live;
