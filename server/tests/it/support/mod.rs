@@ -108,13 +108,14 @@ pub async fn wait_for(service: &Service, run: i64, state: RunState) -> RunView {
 pub async fn wait_until_done(service: &Service, experiment: i64) {
     eventually("all runs done", async || {
         let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
+        let runnable = notebook.cells.iter().filter(|cell| cell.config.kind() != CellKind::Note).count();
         let runs: Vec<RunView> = notebook.cells.into_iter().filter_map(|cell| cell.run).collect();
         assert!(
             runs.iter().all(|run| run.state != RunState::Failed),
             "{:?}",
             runs.iter().map(|run| &run.error).collect::<Vec<_>>()
         );
-        (runs.len() == 5 && runs.iter().all(|run| run.state == RunState::Done)).then_some(())
+        (runs.len() == runnable && runs.iter().all(|run| run.state == RunState::Done)).then_some(())
     })
     .await;
 }
