@@ -18,8 +18,8 @@ use super::rows::{Column, Kind, Value};
 
 /// Rows that are turned into columns at a time.
 const BATCH: usize = 256;
-/// Of a row group, in bytes; about what is held in memory.
-const GROUP_BYTES: usize = 8 << 20;
+/// What a row group may hold in memory before it is written.
+const GROUP_BYTES: usize = 16 << 20;
 
 pub struct Parquet<W: Write + Send> {
     schema: SchemaRef,
@@ -58,7 +58,7 @@ impl<W: Write + Send> Parquet<W> {
         let arrays = self.columns.iter_mut().map(Building::finish).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(Error::other)?;
         self.writer.write(&batch).map_err(Error::other)?;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
+        if self.writer.memory_size() >= GROUP_BYTES {
             self.writer.flush().map_err(Error::other)?;
         }
         Ok(())
