@@ -392,7 +392,7 @@ async fn the_command_line_exports_beside_a_running_server_and_after_it() {
     let printed = String::from_utf8(stdout.stdout).unwrap();
     assert_eq!(column(&rows(&printed), "source_row"), [13, 33, 53]);
 
-    it.server.stop().await;
+    let _data = it.server.stop().await;
     let people = run_program(&data, &["runs"]);
     assert!(String::from_utf8_lossy(&people.stdout).contains("Quick start"));
     let dataset = path("dataset");
