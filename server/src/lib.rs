@@ -8,6 +8,7 @@
 mod adapter;
 pub mod cli;
 mod clock;
+mod export;
 pub mod http;
 pub mod jobs;
 pub mod models;

@@ -9,6 +9,7 @@ use super::data::{dropped_rows, malformed_rows};
 use super::files::named;
 use crate::api;
 use crate::book::{Book, CellState};
+use crate::components::download::download;
 use crate::components::error::error_slot;
 use crate::components::facts::{fact, facts, noted};
 use crate::components::format::{counted, figure, seconds, whole, words};
@@ -196,6 +197,11 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
             SEARCH_AFTER,
         );
     };
+    // Made anew only when the first decision comes: what was chosen in the form stays.
+    let is_decided =
+        Memo::new(move |_| page.with(|page| page.as_ref().is_some_and(|page| page.counts.keep + page.counts.drop > 0)));
+    let filter = Signal::derive(move || query.with(|query| query.filter.clone()));
+    let file = move || download(Signal::stored(format!("/download/{run}")), filter, is_decided.get());
     let tags =
         TagFilter::choices().map(|tag| view! { <option value=tag.as_str()>{tag.label()}</option> }).collect_view();
     let sorts =
@@ -219,6 +225,7 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
                     <input type="search" maxlength="200" on:input=move |event| type_in(event_target_value(&event))/>
                 </label>
             </form>
+            {file}
             {error_slot(error)}
             {table}
             <div class="pager" hidden=single>

@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod clipboard;
 pub mod dialog;
+pub mod download;
 pub mod error;
 pub mod facts;
 pub mod focus;

@@ -41,7 +41,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// As [`write()`], for a file that is written piece by piece.
-pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut (dyn Write + Send)) -> std::io::Result<()>) -> Result<()> {
     let temporary = temporary_name(path)?;
     let guard = Remove(&temporary);
     let file = File::create_new(&temporary).map_err(Error::io(&temporary))?;

@@ -347,7 +347,7 @@ impl Comparison {
 }
 
 choices! {
-    /// The columns of an exported row.
+    /// The columns of an exported row. Every shape also has `source_row` and `source_id`.
     RowShape {
         /// Instruction and response, with all scores and what was decided.
         Pairs "pairs" "Pairs with scores",
@@ -370,6 +370,8 @@ choices! {
         Jsonl "jsonl" "JSONL",
         Csv "csv" "CSV",
         Parquet "parquet" "Parquet",
+        /// A folder with a dataset card and one Parquet file, packed.
+        Dataset "dataset" "Dataset with card (.tar.gz)",
     }
 }
 

@@ -10,6 +10,7 @@ use spec::AppError;
 
 mod data;
 mod experiment;
+mod export;
 mod file_size;
 mod files;
 mod flags;
@@ -38,6 +39,7 @@ Examples:
   backtranslate train --model model/ --data pairs.jsonl -o trained/
   backtranslate generate --model model/ --adapter trained/adapter --pairs lima.jsonl -o written.jsonl
   backtranslate score written.jsonl
+  backtranslate export 4 --rows alpaca --kept -o kept.jsonl
 
 Every command takes --json: one JSON object on stdout, errors too. Exit status: 0 done, 1 failed or stopped, 2 wrong usage.";
 
@@ -78,6 +80,10 @@ enum Verb {
     Generate(generate::Generate),
     /// Score instructions: overlap, copying, diversity, failure tags
     Score(score::Score),
+    /// List the runs of a data folder
+    Runs(export::Runs),
+    /// Write the pairs of a run to a file or as a dataset
+    Export(export::Export),
 }
 
 /// Parses the arguments, runs the command, prints; the exit status.
@@ -101,6 +107,8 @@ pub fn main() -> ExitCode {
         Verb::Train(verb) => verb.run(&output).map(done),
         Verb::Generate(verb) => verb.run(&output),
         Verb::Score(verb) => verb.run(&output).map(done),
+        Verb::Runs(verb) => verb.run(&output).map(done),
+        Verb::Export(verb) => verb.run(&output).map(done),
     };
     outcome.unwrap_or_else(|error| {
         output.error(&error);

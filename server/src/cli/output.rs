@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufWriter, ErrorKind, Write as _};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,6 +24,10 @@ pub struct Text(String);
 impl Output {
     pub fn new(json: bool) -> Self {
         Self { json }
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     /// The command's one answer, in the form that was asked for.
@@ -59,6 +63,40 @@ impl Output {
                 note(&format!("  {}", error.hint));
             }
         }
+    }
+}
+
+/// For an answer that is a file: written as it is, piece by piece.
+pub struct Stdout {
+    out: BufWriter<std::io::Stdout>,
+    is_closed: bool,
+}
+
+impl Stdout {
+    pub fn new() -> Self {
+        Self { out: BufWriter::new(std::io::stdout()), is_closed: false }
+    }
+
+    /// Its reader went away.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    fn note<T>(&mut self, outcome: std::io::Result<T>) -> std::io::Result<T> {
+        self.is_closed |= outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
+        outcome
+    }
+}
+
+impl std::io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let outcome = self.out.write(bytes);
+        self.note(outcome)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let outcome = self.out.flush();
+        self.note(outcome)
     }
 }
 

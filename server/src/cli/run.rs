@@ -178,7 +178,8 @@ fn not_finished(run: &RunView, folder: &DataFolderFlag) -> AppError {
     }
 }
 
-fn summary(run: &RunView) -> String {
+/// What a run made, in a few words.
+pub(super) fn summary(run: &RunView) -> String {
     use spec::CellOutput;
     match &run.output {
         Some(CellOutput::Data(data)) => {

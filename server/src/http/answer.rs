@@ -47,8 +47,9 @@ pub fn unknown_share() -> Response {
     plain_page(StatusCode::NOT_FOUND, "No report here", text)
 }
 
-pub fn busy() -> Response {
-    let refused = AppError::queue_full("Too many reports are being read at the moment.", "Try again in a moment.");
+/// `what` goes on too often at the moment.
+pub fn busy(what: &str) -> Response {
+    let refused = AppError::queue_full(format!("Too many {what} at the moment."), "Try again in a moment.");
     let mut response = error(StatusCode::SERVICE_UNAVAILABLE, refused);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     response

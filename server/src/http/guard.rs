@@ -42,7 +42,7 @@ impl GuestReports {
     async fn answer(&self, request: Request, next: Next) -> Response {
         let reader = tokio::time::timeout(READER_TIMEOUT, Arc::clone(&self.readers).acquire_owned()).await;
         let (Ok(Ok(reader)), Ok(_render)) = (reader, self.renders.acquire().await) else {
-            return answer::busy();
+            return answer::busy("reports are being read");
         };
         next.run(request).await.map(|body| {
             Body::from_stream(body.into_data_stream().map(move |part| {
@@ -92,7 +92,7 @@ async fn admit(shared: &Shared, mut request: Request) -> Result<Request, Respons
         let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         return Err(answer::sign_in(reads && accepts.contains("text/html")));
     }
-    if let Some(token) = path.strip_prefix(paths::SHARED_REPORTS)
+    if let Some(token) = paths::share_token(path)
         && !shared.service.opens(token.to_owned()).await.map_err(answer::service_error)?
     {
         return Err(answer::unknown_share());

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod commands;
 mod connections;
+mod download;
 mod files;
 mod guard;
 mod hosts;
@@ -71,6 +72,7 @@ struct Shared {
     hosts: Hosts,
     files: Files,
     guest_reports: guard::GuestReports,
+    downloads: download::Downloads,
     incoming: upload::Incoming,
     viewers: Arc<tokio::sync::Semaphore>,
     shutdown: CancellationToken,
@@ -106,6 +108,7 @@ impl HttpServer {
             hosts: Hosts::new(address.ip(), &options.allowed_hosts),
             files: Files::load(options.site.as_deref())?,
             guest_reports: guard::GuestReports::new(),
+            downloads: download::Downloads::new(),
             incoming: upload::Incoming::open(&options.data, options.upload_limit)?,
             viewers: Arc::new(tokio::sync::Semaphore::new(socket::MAX_VIEWERS)),
             shutdown: CancellationToken::new(),

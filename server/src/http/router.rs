@@ -22,7 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::access::Session;
 use super::commands::Caller;
 use super::guard::guard;
-use super::{Shared, answer, commands, paths, socket, upload};
+use super::{Shared, answer, commands, download, paths, socket, upload};
 use crate::jobs::panic_text;
 
 #[derive(Clone)]
@@ -51,6 +51,8 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .route(paths::SOCKET, get(socket::open))
         .route(paths::UPLOAD, post(upload::upload))
         .route(&format!("{}{{name}}", paths::COMMANDS), post(commands::command))
+        .route(&format!("{}{{run}}", paths::DOWNLOADS), get(download::own))
+        .route(&format!("{}{{token}}{}", paths::SHARED_REPORTS, paths::SHARED_DOWNLOAD), get(download::shared))
         .leptos_routes_with_context(&state, generate_route_list(app::App), context(shared), page(options))
         .fallback(fallback)
         .with_state(state);

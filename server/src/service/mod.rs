@@ -7,6 +7,7 @@ mod cells;
 mod commands;
 mod compare;
 mod curate;
+mod export;
 mod fingerprint;
 mod plan;
 pub mod presets;

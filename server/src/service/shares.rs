@@ -88,7 +88,7 @@ impl Core {
 }
 
 /// The same for unknown, malformed and revoked tokens, so that the answer reveals nothing.
-fn unknown_link() -> AppError {
+pub(super) fn unknown_link() -> AppError {
     AppError::not_found("This link does not open a report.", "Ask whoever sent it for a new one.")
 }
 

@@ -20,6 +20,10 @@ pub enum StoreError {
     NotFound { what: &'static str, id: i64 },
     #[error("the database {0} was moved or deleted while the server was running: nothing can be saved")]
     Gone(PathBuf),
+    #[error("there is no database {0}")]
+    Absent(PathBuf),
+    #[error("the database is of {} version of this program", if *is_older { "an earlier" } else { "a later" })]
+    OtherVersion { is_older: bool },
 }
 
 impl StoreError {
@@ -44,6 +48,14 @@ impl From<StoreError> for AppError {
             ),
             StoreError::Gone(_) => {
                 (ErrorCode::Io, "Stop the server, put the data folder back, then start the server again.")
+            }
+            StoreError::Absent(_) => (ErrorCode::NotFound, "Name the data folder with --data DIR."),
+            StoreError::OtherVersion { is_older: true } => (
+                ErrorCode::Conflict,
+                "Start `backtranslate serve` on this data folder once: it brings the database to this version.",
+            ),
+            StoreError::OtherVersion { is_older: false } => {
+                (ErrorCode::Conflict, "Use the version of backtranslate that wrote it, or a later one.")
             }
             StoreError::Sqlite(_) | StoreError::Migration(_) => {
                 tracing::error!(%error, "store");

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OpenFlags, Transaction};
 use spec::{LoggedEvent, RunView};
 
 pub use curation::CurationDigest;
@@ -89,6 +89,25 @@ impl Store {
             path: path.to_owned(),
             opened: file_id(path),
             writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            unstored: Mutex::default(),
+        })
+    }
+
+    /// Opens the file to read it only, beside whoever serves it: takes no lock, makes nothing and migrates nothing.
+    /// Whatever would write is refused.
+    pub fn open_to_read(path: &Path) -> Result<Self> {
+        if file_id(path).is_none() && !path.is_file() {
+            return Err(StoreError::Absent(path.to_owned()));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = prepared(Connection::open_with_flags(path, flags)?)?;
+        connection.pragma_update(None, "query_only", true)?;
+        schema::check(&connection)?;
+        Ok(Self {
+            path: path.to_owned(),
+            opened: file_id(path),
+            writer: Mutex::new(connection),
             readers: Mutex::default(),
             unstored: Mutex::default(),
         })
@@ -188,7 +207,10 @@ impl Store {
 }
 
 fn connect(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
+    prepared(Connection::open(path)?)
+}
+
+fn prepared(connection: Connection) -> Result<Connection> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.set_prepared_statement_cache_capacity(64);

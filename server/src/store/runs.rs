@@ -141,6 +141,11 @@ impl Store {
         self.runs("runs.id = ?1", run)?.pop().ok_or(StoreError::NotFound { what: "run", id: run })
     }
 
+    /// Every run, the newest first.
+    pub fn all_runs(&self) -> Result<Vec<RunRow>> {
+        self.runs("?1 = 0 ORDER BY runs.id DESC", 0)
+    }
+
     /// The newest run of each cell of the experiment.
     pub fn newest_runs(&self, experiment: i64) -> Result<HashMap<i64, RunRow>> {
         let newest = "runs.id IN (SELECT max(id) FROM runs WHERE experiment = ?1 GROUP BY cell)";

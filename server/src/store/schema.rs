@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{M, Migrations};
 
-use super::{Result, pairs};
+use super::{Result, StoreError, pairs};
 
 const FIRST: &str = "
 CREATE TABLE experiments (
@@ -164,6 +164,14 @@ fn migrations() -> Migrations<'static> {
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     Ok(migrations().to_latest(connection)?)
+}
+
+/// Refuses a database of another version, for those who may not migrate it.
+pub(super) fn check(connection: &Connection) -> Result<()> {
+    match migrations().pending_migrations(connection)? {
+        0 => Ok(()),
+        pending => Err(StoreError::OtherVersion { is_older: pending > 0 }),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may panic and need no durable writes")]
 
 mod data;
+mod export;
 mod generate;
 mod hub;
 mod limits;

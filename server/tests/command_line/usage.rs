@@ -6,14 +6,27 @@ use crate::support::{command, json, plain};
 fn help_names_every_verb_and_shows_examples() {
     let help = plain(&["--help"]);
     assert_eq!(help.status, 0);
-    for word in ["serve", "run", "resume", "data", "model", "train", "generate", "score", "--json", "Examples:"] {
+    for word in [
+        "serve",
+        "run",
+        "resume",
+        "data",
+        "model",
+        "train",
+        "generate",
+        "score",
+        "runs",
+        "export",
+        "--json",
+        "Examples:",
+    ] {
         assert!(help.stdout.contains(word), "{word} is not in\n{}", help.stdout);
     }
 }
 
 #[test]
 fn every_verb_has_a_help_of_its_own() {
-    let verbs: [&[&str]; 12] = [
+    let verbs: [&[&str]; 14] = [
         &["serve"],
         &["run"],
         &["resume"],
@@ -26,6 +39,8 @@ fn every_verb_has_a_help_of_its_own() {
         &["train"],
         &["generate"],
         &["score"],
+        &["runs"],
+        &["export"],
     ];
     for verb in verbs {
         let help = plain(&[verb, &["--help"]].concat());

@@ -8,6 +8,7 @@ mod curation;
 mod curve;
 mod data_folder;
 mod end_to_end;
+mod exports;
 mod faults;
 mod kept_reports;
 mod live;

@@ -19,6 +19,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -95,7 +97,7 @@ impl Answer {
         let body = &bytes[end + 4..];
         let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
         let body = if chunked { unchunked(body) } else { body.to_vec() };
-        Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+        Self { status, headers, body: String::from_utf8_lossy(&body).into_owned(), bytes: body }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -15,7 +15,7 @@ use spec::*;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-pub use client::Request;
+pub use client::{Answer, Request};
 
 pub struct Server {
     pub service: Arc<Service>,
