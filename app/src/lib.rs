@@ -19,6 +19,8 @@ use leptos_meta::{Title, provide_meta_context};
 use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
+#[cfg(feature = "ssr")]
+pub use pages::offline_report;
 pub use shell::shell;
 
 /// Every page. All are rendered whole on the server before the first byte goes out, so that each reads without

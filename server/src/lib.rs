@@ -11,6 +11,7 @@ mod clock;
 pub mod http;
 pub mod jobs;
 pub mod models;
+mod offline;
 mod resources;
 pub mod service;
 pub mod settings;

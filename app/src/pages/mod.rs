@@ -11,6 +11,8 @@ use spec::AppError;
 
 pub use experiments::Experiments;
 pub use notebook::NotebookRoute;
+#[cfg(feature = "ssr")]
+pub use report::offline_report;
 pub use report::{OwnReport, SharedReport};
 
 #[component]

@@ -414,8 +414,13 @@ settings! {
 impl CurateConfig {
     /// Whether a pair is kept.
     pub fn keeps(&self, pair: &GeneratedPair) -> bool {
-        let usual = if pair.scores.tags.is_empty() { self.undecided } else { self.undecided_tagged };
-        pair.decision().unwrap_or(usual) == Decision::Keep
+        self.keeps_with(pair.decision(), !pair.scores.tags.is_empty())
+    }
+
+    /// Whether a pair with this decision is kept.
+    pub fn keeps_with(&self, decision: Option<Decision>, tagged: bool) -> bool {
+        let usual = if tagged { self.undecided_tagged } else { self.undecided };
+        decision.unwrap_or(usual) == Decision::Keep
     }
 }
 

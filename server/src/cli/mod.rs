@@ -19,6 +19,7 @@ mod interrupt;
 mod model;
 mod output;
 mod progress;
+mod report;
 mod run;
 mod score;
 mod serve;
@@ -38,6 +39,7 @@ Examples:
   backtranslate train --model model/ --data pairs.jsonl -o trained/
   backtranslate generate --model model/ --adapter trained/adapter --pairs lima.jsonl -o written.jsonl
   backtranslate score written.jsonl
+  backtranslate report 5 --html report.html              a report of run 5 as one file that opens without a server
 
 Every command takes --json: one JSON object on stdout, errors too. Exit status: 0 done, 1 failed or stopped, 2 wrong usage.";
 
@@ -76,6 +78,8 @@ enum Verb {
     Train(Box<train::Train>),
     /// Generate instructions for responses, or continue a prompt
     Generate(generate::Generate),
+    /// Write a report as one HTML file, or check the hash of a report.json
+    Report(report::Report),
     /// Score instructions: overlap, copying, diversity, failure tags
     Score(score::Score),
 }
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Verb::Model(verb) => verb.run(&output).map(done),
         Verb::Train(verb) => verb.run(&output).map(done),
         Verb::Generate(verb) => verb.run(&output),
+        Verb::Report(verb) => verb.run(&output).map(done),
         Verb::Score(verb) => verb.run(&output).map(done),
     };
     outcome.unwrap_or_else(|error| {

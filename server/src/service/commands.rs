@@ -22,7 +22,10 @@ impl Service {
         self.blocking(move |core| Ok(core.shared_run(&token)?.is_some())).await
     }
 
-    async fn blocking<T: Send + 'static>(&self, act: impl FnOnce(&Core) -> Result<T> + Send + 'static) -> Result<T> {
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Core) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let core = Arc::clone(&self.core);
         tokio::task::spawn_blocking(move || act(&core)).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a command panicked");
