@@ -29,7 +29,7 @@ pub fn examples(shown: &ReportPage) -> AnyView {
                     <dl class="texts">
                         <div><dt>"Generated instruction"</dt><dd class="text">{instruction}</dd></div>
                         {reference}
-                        <div><dt>"Response"</dt><dd class="text">{response}</dd></div>
+                        <div><dt>"Response"</dt><dd class="text" tabindex="0">{response}</dd></div>
                     </dl>
                     <p class="note">{badges(pair, curate)} {scores(pair)}</p>
                 </section>
@@ -130,8 +130,8 @@ fn item(pair: &GeneratedPair, open: Option<u64>, offline: bool, curate: Option<&
     let (instruction, response) = texts(pair);
     let reference =
         pair.reference.clone().map(|reference| view! { <p><strong>"Human reference: "</strong>{reference}</p> });
-    let before = (pair.instruction() != pair.generated)
-        .then(|| view! { <p><strong>"As it was generated: "</strong>{pair.generated.clone()}</p> });
+    let edited = pair.instruction() != pair.generated;
+    let before = edited.then(|| view! { <p><strong>"As it was generated: "</strong>{pair.generated.clone()}</p> });
     // What the script of a file filters and sorts by.
     let key = |value: String| (offline && !value.is_empty()).then_some(value);
     let tags = pair.scores.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
@@ -142,7 +142,7 @@ fn item(pair: &GeneratedPair, open: Option<u64>, offline: bool, curate: Option<&
             data-pair=pair.index
             data-tags=key(tags)
             data-decision=key(pair.decision().map_or_else(String::new, |decision| decision.as_str().to_owned()))
-            data-edited=before.is_some().then_some("")
+            data-edited=edited.then_some("")
             data-rouge=pair.scores.rouge_l.and_then(|rouge| key(rouge.to_string()))
             data-copied=key(pair.scores.copied_run.to_string())
             data-words=key(pair.scores.words.to_string())
@@ -286,13 +286,13 @@ mod rendered {
         let filter =
             PairFilter { tag: TagFilter::Tag(Tag::Loop), text: "a \"b\"&c".to_owned(), ..PairFilter::default() };
         let query = ReportQuery { filter, page: 2, row: None };
-        let html = html(&shown, &query, &Place::Own(1));
-        assert!(html.contains("method=\"get\"") && html.contains("<option value=\"loop\" selected>"), "{html}");
-        assert!(html.contains("value=\"a &quot;b&quot;&amp;c\""), "{html}");
-        assert!(html.contains("250 of 400 pairs match; shown: 101 to 103"), "{html}");
-        assert!(html.contains("?tag=loop&amp;text=a%20%22b%22%26c&amp;page=3#pairs"), "{html}");
-        assert!(html.contains("page=all#pairs") && html.contains("aria-current=\"page\">2"), "{html}");
-        let shared = super::rendered::html(&shown, &query, &Place::Shared("t".to_owned()));
+        let own = html(&shown, &query, &Place::Own(1));
+        assert!(own.contains("method=\"get\"") && own.contains("<option value=\"loop\" selected>"), "{own}");
+        assert!(own.contains("value=\"a &quot;b&quot;&amp;c\""), "{own}");
+        assert!(own.contains("250 of 400 pairs match; shown: 101 to 103"), "{own}");
+        assert!(own.contains("?tag=loop&amp;text=a%20%22b%22%26c&amp;page=3#pairs"), "{own}");
+        assert!(own.contains("page=all#pairs") && own.contains("aria-current=\"page\">2"), "{own}");
+        let shared = html(&shown, &query, &Place::Shared("t".to_owned()));
         assert!(!shared.contains("page=all"), "{shared}");
     }
 
