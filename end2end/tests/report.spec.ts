@@ -29,7 +29,7 @@ const shownRows = (page: Page) => page.locator("#pair-list > li:visible").evalua
 async function byLength(page: Page): Promise<string[]> {
   const rows = page.locator("#pair-list > li");
   const words = await rows.evaluateAll((all) =>
-    all.map((row) => ({ id: row.id, words: Number(/(\d+) words?/.exec(row.querySelector("details .note")!.textContent!)![1]) })),
+    all.map((row) => ({ id: row.id, words: Number(/(\d+) words?/.exec(row.querySelector("details small")!.textContent!)![1]) })),
   );
   return words.sort((a, b) => a.words - b.words || a.id.localeCompare(b.id)).map((row) => row.id);
 }

@@ -8,23 +8,24 @@
   const fields = ["tag", "decision", "text", "sort"].map((name) => form.elements.namedItem(name)).filter(Boolean);
 
   const pairs = [...list.children].map((element, position) => {
-    const { tags = "", decision = "", edited, rouge, copied, words } = element.dataset;
+    const { tags = "", decision = "", edited, figures = "- 0 0" } = element.dataset;
+    const [rouge, copied, words] = figures.split(" ").map(Number);
     return {
       element,
       position,
       tags: tags.split(" ").filter(Boolean),
       decision,
       edited: edited !== undefined,
-      rouge: rouge === undefined ? undefined : Number(rouge),
-      copied: Number(copied),
-      words: Number(words),
+      rouge: Number.isNaN(rouge) ? undefined : rouge,
+      copied,
+      words,
       text: undefined,
     };
   });
 
   /** What is searched: instruction, reference and response, in lower case; read when it is first needed. */
   function textOf(pair) {
-    pair.text ??= [...pair.element.querySelectorAll("summary, p:not(.note)")]
+    pair.text ??= [...pair.element.querySelectorAll("summary, p")]
       .map((part) => part.textContent)
       .join("\n")
       .toLowerCase();

@@ -131,7 +131,7 @@ async fn a_report_stays_as_it_was_when_the_notebook_changes() {
     );
     assert_eq!(
         server.service.ask(OpenReport { run, query: ReportQuery { page: 0, ..Default::default() } }).await.unwrap(),
-        before
+        ReportPage { experiment: Some(1), ..before }
     );
     server.service.ask(DeleteExperiment { experiment: 1 }).await.unwrap();
     assert_eq!(

@@ -22,7 +22,7 @@ const PARTS: [(&str, &str); 6] = [
 pub fn document(shown: &ReportPage, query: &ReportQuery, place: &Place, sharing: Option<AnyView>) -> AnyView {
     let report = &shown.report;
     let byline = format!("Snapshot of the experiment “{}”, {}.", report.experiment, moment(report.created_ms));
-    let back = shown.experiment.map(|experiment| {
+    let back = shown.experiment.filter(|_| matches!(place, Place::Own(_))).map(|experiment| {
         view! { " " <a href=format!("/experiments/{experiment}")>"Back to the notebook"</a> }
     });
     let summary = report.config.summary.clone();

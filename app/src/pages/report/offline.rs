@@ -66,7 +66,7 @@ mod tests {
         shown.report.pairs[0].scores.tags = vec![Tag::Loop, Tag::NoEnd];
         let html = file(shown);
         let row = html.split("<li id=\"row-1\"").nth(1).unwrap().split('>').next().unwrap();
-        for part in ["data-tags=\"loop no_end\"", "data-rouge=\"0.25\"", "data-copied=\"0\"", "data-words=\"2\""] {
+        for part in ["data-tags=\"loop no_end\"", "data-figures=\"0.25 0 2\""] {
             assert!(row.contains(part), "{part}: {row}");
         }
         assert!(!row.contains("data-decision") && html.contains("<a href=\"#row-1\""), "{row}");

@@ -128,10 +128,9 @@ fn item(pair: &GeneratedPair, open: Option<u64>, offline: bool, curate: Option<&
     let open = open == Some(row);
     let href = if offline { format!("#row-{row}") } else { address::row(row) };
     let (instruction, response) = texts(pair);
-    let reference =
-        pair.reference.clone().map(|reference| view! { <p><strong>"Human reference: "</strong>{reference}</p> });
+    let reference = pair.reference.clone().map(|reference| view! { <p>"Human reference: " {reference}</p> });
     let edited = pair.instruction() != pair.generated;
-    let before = edited.then(|| view! { <p><strong>"As it was generated: "</strong>{pair.generated.clone()}</p> });
+    let before = edited.then(|| view! { <p>"As it was generated: " {pair.generated.clone()}</p> });
     // What the script of a file filters and sorts by.
     let key = |value: String| (offline && !value.is_empty()).then_some(value);
     let tags = pair.scores.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
@@ -139,25 +138,29 @@ fn item(pair: &GeneratedPair, open: Option<u64>, offline: bool, curate: Option<&
         <li
             id=format!("row-{row}")
             class=open.then_some("shown")
-            data-pair=pair.index
+            data-pair=(!offline).then_some(pair.index)
             data-tags=key(tags)
             data-decision=key(pair.decision().map_or_else(String::new, |decision| decision.as_str().to_owned()))
             data-edited=edited.then_some("")
-            data-rouge=pair.scores.rouge_l.and_then(|rouge| key(rouge.to_string()))
-            data-copied=key(pair.scores.copied_run.to_string())
-            data-words=key(pair.scores.words.to_string())
+            data-figures=key(figures(pair))
         >
-            <p class="note"><a href=href rel="external">"Row " {row}</a> {rouge(pair, "\n")} {badges(pair, curate)}</p>
+            <small><a href=href rel=(!offline).then_some("external")>"Row " {row}</a>{rouge(pair, "\n")} {badges(pair, curate)}</small>
             <details open=open>
                 <summary>{instruction}</summary>
                 {reference}
                 {before}
-                <p class="note">{scores(pair)}{source(pair)}</p>
+                <small>{scores(pair)}{source(pair)}</small>
             </details>
             <p>{response}</p>
         </li>
     }
     .into_any()
+}
+
+/// ROUGE-L (`-`: none), copied run and words, for a script.
+fn figures(pair: &GeneratedPair) -> String {
+    let rouge = pair.scores.rouge_l.map_or_else(|| "-".to_owned(), |rouge| ((rouge * 1e5).round() / 1e5).to_string());
+    format!("{rouge} {} {}", pair.scores.copied_run, pair.scores.words)
 }
 
 /// Instruction and response, with what both have in common marked.
