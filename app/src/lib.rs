@@ -20,6 +20,8 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::{SsrMode, path};
 
 pub use components::format::moment;
+#[cfg(feature = "ssr")]
+pub use pages::offline_report;
 pub use shell::shell;
 
 /// Every page. All are rendered whole on the server before the first byte goes out, so that each reads without

@@ -12,6 +12,7 @@ mod export;
 pub mod http;
 pub mod jobs;
 pub mod models;
+mod offline;
 mod resources;
 pub mod service;
 pub mod settings;

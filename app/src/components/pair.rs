@@ -128,7 +128,7 @@ fn score_line(scores: &PairScores) -> String {
 }
 
 /// A text with some of its byte ranges marked.
-fn marked(text: &str, ranges: Vec<Range<usize>>) -> AnyView {
+pub fn marked(text: &str, ranges: Vec<Range<usize>>) -> AnyView {
     let mut ranges = ranges;
     ranges.sort_by_key(|range| range.start);
     let mut parts = Vec::new();
@@ -171,7 +171,7 @@ fn split(text: &str) -> Vec<(Range<usize>, String)> {
 }
 
 /// Runs of words that are in both texts, as byte ranges of each; greedy from the left, longest first.
-fn copied(generated: &str, response: &str) -> Vec<(Range<usize>, Range<usize>)> {
+pub fn copied(generated: &str, response: &str) -> Vec<(Range<usize>, Range<usize>)> {
     let (ours, theirs) = (split(generated), split(response));
     let mut out = Vec::new();
     if ours.len() > MOST_WORDS || theirs.len() > MOST_WORDS {

@@ -13,6 +13,8 @@ use spec::AppError;
 pub use compare::Compare;
 pub use experiments::Experiments;
 pub use notebook::NotebookRoute;
+#[cfg(feature = "ssr")]
+pub use report::offline_report;
 pub use report::{OwnReport, SharedReport};
 
 #[component]

@@ -218,6 +218,19 @@ pub struct ReportPage {
     pub offset: u64,
     /// The experiment that the report was made in; for its owner only.
     pub experiment: Option<i64>,
+    #[serde(default)]
+    pub examples: Examples,
+}
+
+/// Three pairs that show the range of what was generated; of the kept ones, if any are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Examples {
+    /// Ranked by ROUGE-L, highest first; else by the longest copied run, shortest first.
+    pub by_rouge: bool,
+    /// The first without a failure tag, if there is one.
+    pub best: Option<GeneratedPair>,
+    pub median: Option<GeneratedPair>,
+    pub worst: Option<GeneratedPair>,
 }
 
 impl ReportPage {

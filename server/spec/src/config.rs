@@ -416,8 +416,13 @@ impl CurateConfig {
     pub fn keeps(&self, pair: &GeneratedPair) -> bool {
         // Tags are those of the generated text, which an edit replaces.
         let tagged = !pair.scores.tags.is_empty() && pair.instruction() == pair.generated;
+        self.keeps_with(pair.decision(), tagged)
+    }
+
+    /// Whether a pair with this decision is kept.
+    pub fn keeps_with(&self, decision: Option<Decision>, tagged: bool) -> bool {
         let usual = if tagged { self.undecided_tagged } else { self.undecided };
-        pair.decision().unwrap_or(usual) == Decision::Keep
+        decision.unwrap_or(usual) == Decision::Keep
     }
 }
 

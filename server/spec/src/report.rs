@@ -109,10 +109,24 @@ pub struct ScoreSummary {
     /// Shuffled baseline: mean ROUGE-L F1 against another pair's reference (a fixed derangement by a seed); None with fewer than two
     /// references.
     pub rouge_l_shuffled: Option<f64>,
+    /// Of the mean `rouge_l`, within 0..=1. None with fewer than two references, and in summaries of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l_interval: Option<Interval>,
+    /// Of the mean of what each pair's ROUGE-L against its own reference has beyond that against the other pair's. None
+    /// where `rouge_l_interval` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l_gain_interval: Option<Interval>,
     /// In [`Tag::ALL`]'s order, zeros included.
     #[serde(deserialize_with = "known_counts")]
     pub tags: Vec<TagCount>,
     pub without_tags: u64,
+}
+
+/// A 95 % confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -154,6 +168,9 @@ pub struct Report {
     /// None without a curate cell, and in reports of earlier versions: nobody decided on the pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curate: Option<CuratedReport>,
+    /// None: not measured, in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
     pub pairs: Vec<GeneratedPair>,
     pub provenance: Provenance,
 }
@@ -162,6 +179,15 @@ pub struct Report {
 pub struct CuratedReport {
     pub config: CurateConfig,
     pub output: CurateOutput,
+}
+
+/// Corpus responses that the model was trained on. Responses are compared without regard to case and white space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// Corpus responses that were compared.
+    pub responses: u64,
+    /// Those of them that equal a training response.
+    pub equal: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

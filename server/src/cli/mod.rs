@@ -20,6 +20,7 @@ mod interrupt;
 mod model;
 mod output;
 mod progress;
+mod report;
 mod run;
 mod score;
 mod serve;
@@ -40,6 +41,7 @@ Examples:
   backtranslate generate --model model/ --adapter trained/adapter --pairs lima.jsonl -o written.jsonl
   backtranslate score written.jsonl
   backtranslate export 4 --rows alpaca --kept -o kept.jsonl
+  backtranslate report 5 --html report.html              a report of run 5 as one file that opens without a server
 
 Every command takes --json: one JSON object on stdout, errors too. Exit status: 0 done, 1 failed or stopped, 2 wrong usage.";
 
@@ -78,6 +80,8 @@ enum Verb {
     Train(Box<train::Train>),
     /// Generate instructions for responses, or continue a prompt
     Generate(generate::Generate),
+    /// Write a report as one HTML file, or check the hash of a report.json
+    Report(report::Report),
     /// Score instructions: overlap, copying, diversity, failure tags
     Score(score::Score),
     /// List the runs of a data folder
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Model(verb) => verb.run(&output).map(done),
         Verb::Train(verb) => verb.run(&output).map(done),
         Verb::Generate(verb) => verb.run(&output),
+        Verb::Report(verb) => verb.run(&output).map(done),
         Verb::Score(verb) => verb.run(&output).map(done),
         Verb::Runs(verb) => verb.run(&output).map(done),
         Verb::Export(verb) => verb.run(&output).map(done),

@@ -25,22 +25,30 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RENDERS: usize = 4;
 /// Pages of shared reports that are in memory for guests until they have been read.
 const MAX_READERS: usize = 64;
+/// Whole shared reports that are in memory for guests until they have been read.
+const MAX_WHOLE: usize = 4;
 const READER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bounds what guests can make this server hold in memory.
 pub struct GuestReports {
     renders: Semaphore,
     readers: Arc<Semaphore>,
+    whole: Arc<Semaphore>,
 }
 
 impl GuestReports {
     pub fn new() -> Self {
-        Self { renders: Semaphore::new(MAX_RENDERS), readers: Arc::new(Semaphore::new(MAX_READERS)) }
+        Self {
+            renders: Semaphore::new(MAX_RENDERS),
+            readers: Arc::new(Semaphore::new(MAX_READERS)),
+            whole: Arc::new(Semaphore::new(MAX_WHOLE)),
+        }
     }
 
     /// Waits for a permit, and holds it until the answer has been sent.
     async fn answer(&self, request: Request, next: Next) -> Response {
-        let reader = tokio::time::timeout(READER_TIMEOUT, Arc::clone(&self.readers).acquire_owned()).await;
+        let readers = if paths::is_whole_shared_report(request.uri().path()) { &self.whole } else { &self.readers };
+        let reader = tokio::time::timeout(READER_TIMEOUT, Arc::clone(readers).acquire_owned()).await;
         let (Ok(Ok(reader)), Ok(_render)) = (reader, self.renders.acquire().await) else {
             return answer::busy("reports are being read");
         };

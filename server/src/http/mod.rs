@@ -12,6 +12,7 @@ mod files;
 mod guard;
 mod hosts;
 mod paths;
+mod reports;
 mod router;
 mod socket;
 mod upload;

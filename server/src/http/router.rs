@@ -22,7 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::access::Session;
 use super::commands::Caller;
 use super::guard::guard;
-use super::{Shared, answer, commands, download, paths, socket, upload};
+use super::{Shared, answer, commands, download, paths, reports, socket, upload};
 use crate::jobs::panic_text;
 
 #[derive(Clone)]
@@ -53,6 +53,10 @@ pub fn router(shared: &Arc<Shared>) -> Router {
         .route(&format!("{}{{name}}", paths::COMMANDS), post(commands::command))
         .route(&format!("{}{{run}}", paths::DOWNLOADS), get(download::own))
         .route(&format!("{}{{token}}{}", paths::SHARED_REPORTS, paths::SHARED_DOWNLOAD), get(download::shared))
+        .route(&format!("{}{{run}}{}", paths::REPORTS, paths::REPORT_JSON), get(reports::own_json))
+        .route(&format!("{}{{run}}{}", paths::REPORTS, paths::REPORT_HTML), get(reports::own_html))
+        .route(&format!("{}{{token}}{}", paths::SHARED_REPORTS, paths::REPORT_JSON), get(reports::shared_json))
+        .route(&format!("{}{{token}}{}", paths::SHARED_REPORTS, paths::REPORT_HTML), get(reports::shared_html))
         .leptos_routes_with_context(&state, generate_route_list(app::App), context(shared), page(options))
         .fallback(fallback)
         .with_state(state);

@@ -7,6 +7,7 @@ mod cells;
 mod commands;
 mod compare;
 mod curate;
+pub(crate) mod examples;
 mod export;
 mod fingerprint;
 mod plan;
@@ -31,7 +32,7 @@ use crate::store::{Key, Store};
 use crate::work::{self, ModelCache, Session};
 
 pub use crate::jobs::Notice;
-pub use shares::{new_token, token_is_well_formed};
+pub use shares::{ReportOf, new_token, token_is_well_formed};
 
 /// How long a run may take to save before the process ends without it.
 const PATIENCE: Duration = Duration::from_secs(8);

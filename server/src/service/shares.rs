@@ -1,14 +1,52 @@
 //! Reports and share links: a link is 256 random bits, of which the store keeps a hash.
 
-use spec::{AppError, CellKind, PairFilter, ReportPage, ReportQuery, ShareLink, StepCurve};
+use spec::{
+    AppError, CellKind, Examples, GeneratedPair, PairFilter, Report, ReportPage, ReportQuery, ShareLink, StepCurve,
+};
 
-use super::Core;
+use super::examples::choose;
+use super::{Core, Service};
+use crate::offline;
 use crate::store::PairSource;
 
 /// Of a share token; it is written in hexadecimal.
 const TOKEN_BYTES: usize = 32;
 
+/// Which report, and by what right.
+#[derive(Clone, Debug)]
+pub enum ReportOf {
+    /// Its owner's.
+    Run(i64),
+    /// Whoever has a share link with this token.
+    Link(String),
+}
+
+impl Service {
+    /// `report.json`, as it was written.
+    pub async fn report_file(&self, of: ReportOf) -> Result<Vec<u8>, AppError> {
+        self.blocking(move |core| offline::read(&core.folders.path(core.run_of(&of)?))).await
+    }
+
+    /// The report as one HTML file.
+    pub async fn report_html(&self, of: ReportOf) -> Result<String, AppError> {
+        self.blocking(move |core| {
+            let run = core.run_of(&of)?;
+            let mut report = offline::parse(&offline::read(&core.folders.path(run))?)?;
+            core.mend_curve(run, &mut report)?;
+            Ok(offline::html(report))
+        })
+        .await
+    }
+}
+
 impl Core {
+    fn run_of(&self, of: &ReportOf) -> Result<i64, AppError> {
+        match of {
+            ReportOf::Run(run) => self.check_report(*run).map(|()| *run),
+            ReportOf::Link(token) => self.shared_run(token)?.ok_or_else(unknown_link),
+        }
+    }
+
     pub(super) fn open_report(&self, run: i64, query: &ReportQuery) -> Result<ReportPage, AppError> {
         self.check_report(run)?;
         let experiment = self.store.run(run)?.experiment;
@@ -26,9 +64,10 @@ impl Core {
         let ReportQuery { filter, page, row } = query;
         filter.check()?;
         let mut report = self.store.report(run)?;
-        if report.curve.is_empty() {
-            report.curve = self.curve_of_report(run)?;
-        }
+        self.mend_curve(run, &mut report)?;
+        let ranked = self.store.ranks_of_report(run)?;
+        offline::fill_interval(&mut report, |_| ranked.iter().filter_map(|pair| pair.rouge).collect());
+        let chosen = choose(&ranked, report.curate.as_ref().map(|curate| &curate.config));
         let source = PairSource::Report;
         let place = match row {
             Some(row) => self.store.place_of_pair(source, run, filter, *row)?,
@@ -42,12 +81,28 @@ impl Core {
         let offset = before.unwrap_or(0) * ReportPage::PAIRS;
         let limit = before.map(|_| ReportPage::PAIRS);
         let (pairs, matching) = self.store.page_of_pairs(source, run, filter, offset, limit)?;
-        let all = match filter.is_default() {
-            true => matching,
-            false => self.store.page_of_pairs(source, run, &PairFilter::default(), 0, Some(0))?.1,
-        };
+        let all = ranked.len() as u64;
         report.pairs = pairs;
-        Ok(ReportPage { report, pairs: all, matching, offset, experiment: None })
+        let examples = Examples {
+            by_rouge: chosen.by_rouge,
+            best: self.example(run, chosen.best)?,
+            median: self.example(run, chosen.median)?,
+            worst: self.example(run, chosen.worst)?,
+        };
+        Ok(ReportPage { report, pairs: all, matching, offset, experiment: None, examples })
+    }
+
+    fn example(&self, run: i64, position: Option<usize>) -> Result<Option<GeneratedPair>, AppError> {
+        let Some(position) = position else { return Ok(None) };
+        let all = PairFilter::default();
+        Ok(self.store.page_of_pairs(PairSource::Report, run, &all, position as u64, Some(1))?.0.pop())
+    }
+
+    fn mend_curve(&self, run: i64, report: &mut Report) -> Result<(), AppError> {
+        if report.curve.is_empty() {
+            report.curve = self.curve_of_report(run)?;
+        }
+        Ok(())
     }
 
     /// Of a report whose steps were thinned by an older version: from the training's log, while that is here.

@@ -29,7 +29,7 @@ pub use curation::CurationDigest;
 pub use error::{Result, StoreError};
 pub use experiments::CellRow;
 pub use keys::Key;
-pub use pairs::PairSource;
+pub use pairs::{PairSource, Ranked};
 #[cfg(test)]
 pub use runs::InputRef;
 pub use runs::{InputPlan, NewRun, RunRow, Source};

@@ -38,6 +38,26 @@ impl PairSource {
     }
 }
 
+/// What a pair is ranked by.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranked {
+    pub rouge: Option<f64>,
+    pub copied: u32,
+    pub tagged: bool,
+    pub decision: Option<Decision>,
+}
+
+impl Ranked {
+    pub fn of(pair: &GeneratedPair) -> Self {
+        Self {
+            rouge: pair.scores.rouge_l,
+            copied: pair.scores.copied_run,
+            tagged: !pair.scores.tags.is_empty(),
+            decision: pair.decision(),
+        }
+    }
+}
+
 /// Which pairs a filter shows, over the columns of [`PairSource::table`].
 const CONDITION: &str = "(:tag = '' OR CASE :tag WHEN 'none' THEN tags = ' ' WHEN 'any' THEN tags <> ' '
                               ELSE instr(tags, ' ' || :tag || ' ') > 0 END)
@@ -136,6 +156,23 @@ impl Store {
             let row = row as i64;
             let mut rows = with_values!(run, filter, { ":row": row }, values => statement.query(values))?;
             Ok(rows.next()?.map(|row| row.get::<_, i64>(0)).transpose()?.map(i64::unsigned_abs))
+        })
+    }
+
+    /// What the pairs of a report are ranked by, in its order.
+    pub fn ranks_of_report(&self, run: i64) -> Result<Vec<Ranked>> {
+        let query = "SELECT rouge, copied, tags, decision FROM report_pairs WHERE run = ?1 ORDER BY position";
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(query)?;
+            let ranks = statement.query_map([run], |row| {
+                Ok(Ranked {
+                    rouge: row.get(0)?,
+                    copied: row.get(1)?,
+                    tagged: row.get_ref(2)?.as_str().is_ok_and(|tags| !tags.trim().is_empty()),
+                    decision: row.get_ref(3)?.as_str().ok().and_then(curation::decision),
+                })
+            })?;
+            Ok(ranks.collect::<rusqlite::Result<_>>()?)
         })
     }
 

@@ -1,12 +1,15 @@
 //! The report cell: freezes pairs, metrics and provenance into `report.json`, under a hash of its own.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use spec::{
-    AppError, CellKind, CellOutput, CuratedReport, GenerateConfig, GenerateOutput, GeneratedPair, Provenance, Report,
-    ReportConfig, ReportOutput, RunEvent,
+    AppError, CellKind, CellOutput, CuratedReport, DataOutput, GenerateConfig, GenerateOutput, GeneratedPair, Overlap,
+    Provenance, Report, ReportConfig, ReportOutput, RunEvent,
 };
 
-use super::{Ended, Input, Result, RunContext, Session, curate, parts, phase};
+use super::data::TRAIN;
+use super::{Ended, Input, Result, RunContext, Session, check_file, curate, parts, phase};
 use crate::adapter;
 use crate::clock::now_ms;
 
@@ -19,12 +22,13 @@ pub(super) fn execute(
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
     phase(emit, "freezing the report");
-    let (_, data_config, data) = parts!(&context.inputs, Data);
+    let (data_input, data_config, data) = parts!(&context.inputs, Data);
     let (_, _, model) = parts!(&context.inputs, Model);
     let (train_input, train_config, train) = parts!(&context.inputs, Train);
     let (generate_input, generate_config, generate) = parts!(&context.inputs, Generate);
     let (curate, mut pairs) = curated(context, generate_input)?;
     pairs.sort_by_key(|pair| pair.index);
+    let overlap = overlap(data_input, data, &pairs);
     let mut report = Report {
         created_ms: now_ms(),
         experiment: context.experiment.clone(),
@@ -41,6 +45,7 @@ pub(super) fn execute(
         corpus: generate.corpus.clone(),
         scores: generate.scores.clone(),
         curate,
+        overlap,
         pairs,
         provenance: Provenance {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -69,6 +74,32 @@ fn curated(context: &RunContext, generate: &Input) -> Result<(Option<CuratedRepo
     let (input, config, output) = parts!(&context.inputs, Curate);
     let pairs = curate::read_pairs(&input.folder, &output.pairs_sha256)?;
     Ok((Some(CuratedReport { config: config.clone(), output: output.clone() }), pairs))
+}
+
+/// How many of the responses are among those that the model was trained on. None where the training pairs are no longer
+/// as the data cell wrote them: the report can be made without.
+fn overlap(input: &Input, data: &DataOutput, pairs: &[GeneratedPair]) -> Option<Overlap> {
+    let path = input.folder.join(TRAIN);
+    let trained = check_file(&path, &data.train_sha256, CellKind::Data)
+        .and_then(|()| engine::data::read_pairs(&path).map_err(adapter::error));
+    match trained {
+        Ok(trained) => Some(overlap_of(trained.iter().map(|pair| pair.response.as_str()), pairs)),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), error = error.message, "the overlap of corpus and training data is not measured");
+            None
+        }
+    }
+}
+
+fn overlap_of<'a>(trained: impl Iterator<Item = &'a str>, pairs: &[GeneratedPair]) -> Overlap {
+    let trained: HashSet<String> = trained.map(normalised).collect();
+    let equal = pairs.iter().filter(|pair| trained.contains(&normalised(&pair.response))).count();
+    Overlap { responses: pairs.len() as u64, equal: equal as u64 }
+}
+
+/// In lower case, with single spaces.
+fn normalised(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// Texts that presets of earlier versions put into report cells. They describe the sample files and the untouched
@@ -142,6 +173,14 @@ mod tests {
         let stored: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(stored.to_string(), text);
         assert_eq!(serde_json::from_str::<Vec<f64>>(&text).unwrap(), frozen);
+    }
+
+    #[test]
+    fn responses_that_were_trained_on_are_counted_whatever_their_case_and_spaces() {
+        let pair = |response: &str| GeneratedPair { response: response.to_owned(), ..GeneratedPair::default() };
+        let pairs = [pair("The  sky\nis blue. "), pair("The sky is grey."), pair("the SKY is blue.")];
+        let trained = ["The sky is blue.", "Grass is green."];
+        assert_eq!(overlap_of(trained.into_iter(), &pairs), Overlap { responses: 3, equal: 2 });
     }
 
     #[test]

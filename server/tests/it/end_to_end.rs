@@ -33,6 +33,9 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
     assert_eq!(report.train.steps, 3);
     assert_eq!(report.curve.steps(), 3);
     assert_eq!(report.experiment, "Tiny");
+    // The sample's responses are none of its training pairs'.
+    assert_eq!(report.overlap, Some(Overlap { responses: 3, equal: 0 }));
+    assert_eq!(report.scores.rouge_l_interval.is_some(), report.scores.with_reference > 1);
     let curate = report.curate.unwrap();
     assert_eq!((curate.output.kept, curate.output.counts.undecided()), (3, 3));
     let notebook = service.ask(GetNotebook { experiment }).await.unwrap();

@@ -187,6 +187,7 @@ async fn no_text_becomes_markup_on_any_page() {
         format!("/experiments/{}", name),
         format!("/reports/{report}"),
         format!("/reports/{report}?page=all"),
+        format!("/reports/{report}?text={name}&row=1"),
         format!("/reports/{name}"),
         format!("/r/{name}"),
         format!("/{name}"),

@@ -130,8 +130,8 @@ async fn a_report_stays_as_it_was_when_the_notebook_changes() {
         before
     );
     assert_eq!(
-        server.service.ask(OpenReport { run, query: ReportQuery::default() }).await.unwrap().report,
-        before.report
+        server.service.ask(OpenReport { run, query: ReportQuery { page: 0, ..Default::default() } }).await.unwrap(),
+        ReportPage { experiment: Some(1), ..before }
     );
     server.service.ask(DeleteExperiment { experiment: 1 }).await.unwrap();
     assert_eq!(

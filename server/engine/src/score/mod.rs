@@ -14,7 +14,7 @@ use spec::PairScores;
 
 use crate::words;
 
-pub use summary::summarise;
+pub use summary::{rouge_l_interval, summarise};
 
 #[derive(Clone, Copy, Debug)]
 pub struct ScoreInput<'a> {

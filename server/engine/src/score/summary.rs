@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use rand::Rng;
-use spec::{PairScores, ScoreSummary, Tag, TagCount, TextFigures};
+use spec::{Interval, PairScores, ScoreSummary, Tag, TagCount, TextFigures};
 
 use super::interner::WordInterner;
 use super::overlap::{copying, rouge_l};
@@ -34,24 +34,52 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
         of_generated.add(input.generated, score.words, score.copied_run, score.coverage, score.density);
     }
 
-    let own = scores.iter().filter_map(|score| score.rouge_l);
-    let shuffled = (references.len() > 1).then(|| {
-        let others = derangement(references.len(), seed);
-        mean(referenced.iter().zip(others).map(|((at, _, _), other)| rouge_l(&generated[*at], &references[other])))
-    });
+    let own: Vec<f64> = scores.iter().filter_map(|score| score.rouge_l).collect();
+    let shuffled: Vec<f64> = match references.len() {
+        0 | 1 => Vec::new(),
+        count => {
+            let others = derangement(count, seed);
+            referenced
+                .iter()
+                .zip(others)
+                .map(|((at, _, _), other)| rouge_l(&generated[*at], &references[other]))
+                .collect()
+        }
+    };
+    let gain: Vec<f64> = own.iter().zip(&shuffled).map(|(own, other)| own - other).collect();
     ScoreSummary {
         pairs: inputs.len() as u64,
         with_reference: references.len() as u64,
         generated: of_generated.figures(&generated),
         reference: (!references.is_empty()).then(|| of_references.figures(&references)),
-        rouge_l: (!references.is_empty()).then(|| mean(own)),
-        rouge_l_shuffled: shuffled,
+        rouge_l: (!references.is_empty()).then(|| mean(own.iter().copied())),
+        rouge_l_shuffled: (!shuffled.is_empty()).then(|| mean(shuffled.iter().copied())),
+        rouge_l_interval: rouge_l_interval(&own),
+        rouge_l_gain_interval: mean_interval(&gain),
         tags: Tag::ALL
             .iter()
             .map(|&tag| TagCount { tag, count: count(scores, |score| score.tags.contains(&tag)) })
             .collect(),
         without_tags: count(scores, |score| score.tags.is_empty()),
     }
+}
+
+/// Of the mean of ROUGE-L values, within their range.
+pub fn rouge_l_interval(values: &[f64]) -> Option<Interval> {
+    let Interval { low, high } = mean_interval(values)?;
+    Some(Interval { low: low.max(0.0), high: high.min(1.0) })
+}
+
+/// 1.96 standard errors to both sides of the mean (normal approximation). None for fewer than two values.
+fn mean_interval(values: &[f64]) -> Option<Interval> {
+    let count = values.len() as f64;
+    if values.len() < 2 {
+        return None;
+    }
+    let mean = mean(values.iter().copied());
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let half = 1.96 * (variance / count).sqrt();
+    Some(Interval { low: mean - half, high: mean + half })
 }
 
 fn count(scores: &[PairScores], holds: impl Fn(&PairScores) -> bool) -> u64 {
@@ -123,6 +151,21 @@ fn derangement(length: usize, seed: u64) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_narrows_with_the_root_of_the_number_and_needs_two_values() {
+        assert_eq!((mean_interval(&[]), mean_interval(&[0.5])), (None, None));
+        let values = |count: usize| (0..count).map(|at| if at % 2 == 0 { 0.2 } else { 0.4 }).collect::<Vec<f64>>();
+        let half = |count: usize| {
+            let Interval { low, high } = mean_interval(&values(count)).unwrap();
+            assert!((low + high - 0.6).abs() < 1e-12, "around the mean");
+            (high - low) / 2.0
+        };
+        // The standard deviation is 0.1 * sqrt(n / (n - 1)).
+        assert!((half(100) - 1.96 * 0.1 / 99_f64.sqrt()).abs() < 1e-12);
+        assert!((half(400) / half(100) - 0.5).abs() < 0.01);
+        assert_eq!(rouge_l_interval(&[0.0, 1.0]), Some(Interval { low: 0.0, high: 1.0 }));
+    }
 
     #[test]
     fn a_derangement_moves_everything_and_depends_on_the_seed_alone() {
