@@ -43,6 +43,7 @@ impl PairSource {
 pub struct Ranked {
     pub rouge: Option<f64>,
     pub copied: u32,
+    /// With a failure tag. Those of an edited instruction are of the text that it replaced.
     pub tagged: bool,
     pub decision: Option<Decision>,
 }
@@ -52,7 +53,7 @@ impl Ranked {
         Self {
             rouge: pair.scores.rouge_l,
             copied: pair.scores.copied_run,
-            tagged: !pair.scores.tags.is_empty(),
+            tagged: !pair.scores.tags.is_empty() && pair.instruction() == pair.generated,
             decision: pair.decision(),
         }
     }
@@ -161,14 +162,15 @@ impl Store {
 
     /// What the pairs of a report are ranked by, in its order.
     pub fn ranks_of_report(&self, run: i64) -> Result<Vec<Ranked>> {
-        let query = "SELECT rouge, copied, tags, decision FROM report_pairs WHERE run = ?1 ORDER BY position";
+        let query = "SELECT rouge, copied, tags <> ' ' AND NOT edited, decision FROM report_pairs WHERE run = ?1
+                     ORDER BY position";
         self.read(|connection| {
             let mut statement = connection.prepare_cached(query)?;
             let ranks = statement.query_map([run], |row| {
                 Ok(Ranked {
                     rouge: row.get(0)?,
                     copied: row.get(1)?,
-                    tagged: row.get_ref(2)?.as_str().is_ok_and(|tags| !tags.trim().is_empty()),
+                    tagged: row.get(2)?,
                     decision: row.get_ref(3)?.as_str().ok().and_then(curation::decision),
                 })
             })?;

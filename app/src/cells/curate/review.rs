@@ -11,9 +11,10 @@ use super::link;
 use super::list::List;
 use super::state::CurateState;
 use crate::book::{CellState, Saving};
+use crate::components::download::download;
 use crate::components::error::error_slot;
 use crate::components::format::whole;
-use spec::{Decision, DecisionFilter, PairSort, TagFilter};
+use spec::{Decision, DecisionFilter, PairSort, RunState, TagFilter};
 
 const SEARCH_AFTER: Duration = Duration::from_millis(300);
 /// Places that Page Up and Page Down move by.
@@ -59,6 +60,9 @@ pub fn Review(cell: CellState, run: i64) -> impl IntoView {
         Saving::Saved => String::new(),
         saving => saving.text().to_owned(),
     };
+    // Kept by the settings of the cell's newest run, where there is one.
+    let frozen = cell.part(|run| (run.state == RunState::Done).then_some(run.run));
+    let file = move || format!("/download/{}", frozen.get().flatten().unwrap_or(run));
     let any = move || state.order.with(|order| order.as_ref().is_some_and(|order| !order.is_empty()));
     let any = Memo::new(move |_| any());
     view! {
@@ -75,6 +79,7 @@ pub fn Review(cell: CellState, run: i64) -> impl IntoView {
                 (false, true) => view! { <p class="empty">"No matching pairs."</p> }.into_any(),
                 (false, false) => view! { <p class="loading">"Loading the pairs…"</p> }.into_any(),
             }}
+            {download(Signal::derive(file), state.filter.into(), true)}
             <details class="keys-help">
                 <summary>"Keys"</summary>
                 <p class="note">

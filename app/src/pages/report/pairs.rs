@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::{Place, address};
+use crate::components::download::download;
 use crate::components::format::{counted, figure, percent, whole};
 use crate::components::pair::{copied, marked};
 use spec::{CurateConfig, Decision, DecisionFilter, GeneratedPair, PairSort, ReportPage, ReportQuery, TagFilter};
@@ -65,11 +66,22 @@ pub fn all_pairs(shown: &ReportPage, query: &ReportQuery, place: &Place) -> AnyV
         <h2 id="pairs">"All pairs"</h2>
         {missing}
         <div class="pair-tools">{filter_form(query, shown.report.curate.is_some(), offline)}</div>
+        {download_form(shown, query, place)}
         <p class="note" id="pair-count" role="status">{caption(shown, query)}</p>
         <ol class="pair-list" id="pair-list">{items}</ol>
         {(!offline).then(|| pager(shown, query, place))}
     }
     .into_any()
+}
+
+/// Of the pairs that the filter shows. A file is a download already.
+fn download_form(shown: &ReportPage, query: &ReportQuery, place: &Place) -> AnyView {
+    let address = match place {
+        Place::Own(run) => format!("/download/{run}"),
+        Place::Shared(token) => format!("/r/{token}/download"),
+        Place::Offline => return ().into_any(),
+    };
+    download(Signal::stored(address), Signal::stored(query.filter.clone()), shown.report.curate.is_some())
 }
 
 fn curate(shown: &ReportPage) -> Option<&CurateConfig> {
