@@ -64,7 +64,7 @@ pub fn html(report: Report) -> String {
          form-action 'none'",
         STANDARD.encode(Sha256::digest(SCRIPT.as_bytes()))
     );
-    app::offline_report(whole(report), STYLE, SCRIPT, policy)
+    app::offline_report(&whole(report), STYLE, SCRIPT, policy)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{Place, description};
 use spec::{ReportPage, ReportQuery};
 
 /// `style` and `script` become part of the file as they are; `policy` is its Content-Security-Policy.
-pub fn offline_report(shown: ReportPage, style: &'static str, script: &'static str, policy: String) -> String {
+pub fn offline_report(shown: &ReportPage, style: &'static str, script: &'static str, policy: String) -> String {
     let title = format!("{} · Backtranslate", shown.report.config.title);
     let description = description(&shown.report);
     let query = ReportQuery { page: 0, ..ReportQuery::default() };
@@ -26,7 +26,7 @@ pub fn offline_report(shown: ReportPage, style: &'static str, script: &'static s
                     <style inner_html=style></style>
                 </head>
                 <body>
-                    {document(&shown, &query, &Place::Offline, None)}
+                    {document(shown, &query, &Place::Offline, None)}
                     <script inner_html=script></script>
                 </body>
             </html>
@@ -43,13 +43,13 @@ mod tests {
     use super::*;
     use spec::{GeneratedPair, Tag};
 
-    fn file(shown: ReportPage) -> String {
+    fn file(shown: &ReportPage) -> String {
         offline_report(shown, "p { margin: 0 }", "\"a < b\";", "default-src 'none'".to_owned())
     }
 
     #[test]
     fn style_and_script_are_there_as_they_are_and_nothing_is_loaded() {
-        let html = file(page(2));
+        let html = file(&page(2));
         assert!(html.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{html}");
         assert!(
             html.contains("<style>p { margin: 0 }</style>") && html.contains("<script>\"a < b\";</script>"),
@@ -64,7 +64,7 @@ mod tests {
     fn rows_carry_what_the_script_filters_by() {
         let mut shown = page(1);
         shown.report.pairs[0].scores.tags = vec![Tag::Loop, Tag::NoEnd];
-        let html = file(shown);
+        let html = file(&shown);
         let row = html.split("<li id=\"row-1\"").nth(1).unwrap().split('>').next().unwrap();
         for part in ["data-tags=\"loop no_end\"", "data-figures=\"0.25 0 2\""] {
             assert!(row.contains(part), "{part}: {row}");
@@ -76,7 +76,7 @@ mod tests {
     fn a_hostile_title_stays_a_text() {
         let mut shown = page(1);
         shown.report.config.title = "</title><script>alert(1)</script>\"".to_owned();
-        let html = file(shown);
+        let html = file(&shown);
         assert_eq!((html.matches("<script").count(), html.matches("</title").count()), (1, 1), "{html}");
     }
 
@@ -106,7 +106,7 @@ mod tests {
             .iter()
             .map(|pair| pair.generated.len() + pair.response.len() + pair.reference.as_ref().map_or(0, String::len))
             .sum();
-        let html = file(shown);
+        let html = file(&shown);
         let beside = html.len() - texts;
         assert!(beside < 1_450_000, "{beside} bytes beside {texts} of texts; style sheet and script come on top");
     }
