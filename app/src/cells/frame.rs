@@ -386,7 +386,7 @@ mod tests {
         for kind in CellKind::ALL {
             assert!(html.contains(&format!("data-cell=\"{}\"", kind.as_str())), "{kind:?}");
         }
-        assert_eq!(html.matches("data-state=\"fresh\"").count(), 6 + 5, "six cells, five of them with a badge");
+        assert_eq!(html.matches("data-state=\"fresh\"").count(), 7 + 6, "seven cells, six of them with a badge");
         assert!(html.contains("value=\"0.001\"") && !html.contains("style="), "{html}");
     }
 
