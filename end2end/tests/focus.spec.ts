@@ -23,6 +23,8 @@ test("Run, Stop, Move, Delete and Create keep the focus", async ({ list, server 
   const stop = train.getByRole("button", { name: "Stop", exact: true });
   await expect(train).toHaveAttribute("data-state", "running");
   await expect(stop).toBeFocused();
+  // Without a step there is nothing to resume.
+  await expect(train.locator('[data-chart="loss"]')).toHaveAttribute("data-points", /^([3-9]|\d\d+)$/);
   await list.keyboard.press("Enter");
   const asked = list.getByRole("dialog", { name: "Stop this run?" });
   await press(list, asked.getByRole("button", { name: "Stop and save" }));

@@ -24,7 +24,7 @@ pub fn download(address: Signal<String>, filter: Signal<PairFilter>, offers_kept
         }
     });
     view! {
-        <form class="filters download" method="get" action=move || address.get() aria-label="Download pairs">
+        <form class="filters download" method="get" action=move || address.get()>
             {shown}
             <label>"Rows " <select name=ExportQuery::ROWS>{shapes}</select></label>
             <label>"File type " <select name=ExportQuery::FILE>{types}</select></label>

@@ -121,7 +121,7 @@ fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
     let file = experiment(&folder);
     let ran = json(&["run", &file, "--data", &folder.path("data")]).ok();
     let kinds: Vec<_> = ran["cells"].as_array().unwrap().iter().map(|cell| cell["state"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["done"; 5]);
+    assert_eq!(kinds, ["done"; 6]);
     let text = std::fs::read_to_string(ran["report"].as_str().unwrap()).unwrap();
     let report: spec::Report = serde_json::from_str(&text).unwrap();
     assert_eq!((report.config.title.as_str(), report.pairs.len()), ("Tiny report", 2));
@@ -141,7 +141,7 @@ fn runs_of_the_service_are_computed_by_a_thread_of_rayons_pool() {
     let output = command.args(["--json", "run", &file, "--data", &folder.path("data")]).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     let begun: Vec<&str> = log.lines().filter(|line| line.contains("run begins")).collect();
-    assert!(begun.len() == 5 && begun.iter().all(|line| line.contains("in_pool=true")), "{log}");
+    assert!(begun.len() == 6 && begun.iter().all(|line| line.contains("in_pool=true")), "{log}");
     assert!(!log.contains("not in rayon's pool"), "{log}");
 }
 

@@ -25,7 +25,7 @@ use crate::components::format::excerpt;
 use crate::components::frame::{Top, failed};
 use crate::components::theme::ThemeSwitch;
 use document::document;
-use spec::{AppError, OpenReport, OpenSharedReport, Report, ReportPage, ReportQuery};
+use spec::{AppError, OpenReport, OpenSharedReport, PairFilter, Report, ReportPage, ReportQuery};
 
 #[cfg(feature = "ssr")]
 pub use offline::offline_report;
@@ -58,7 +58,7 @@ fn report_query() -> Memo<ReportQuery> {
     Memo::new(move |_| {
         query.with(|query| {
             let mut wanted = ReportQuery::default();
-            for name in ["tag", "decision", "text", "sort"] {
+            for name in PairFilter::NAMES {
                 if let Some(value) = query.get(name) {
                     wanted.filter.read_query(name, &value);
                 }

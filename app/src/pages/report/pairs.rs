@@ -291,7 +291,7 @@ mod rendered {
     use spec::{CuratedReport, Curation, Examples, PairFilter, Tag};
 
     fn html(shown: &ReportPage, query: &ReportQuery, place: &Place) -> String {
-        all_pairs(shown, query, place).to_html().replace("<!>", "")
+        Owner::new().with(|| all_pairs(shown, query, place).to_html().replace("<!>", ""))
     }
 
     #[test]
