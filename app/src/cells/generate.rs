@@ -13,11 +13,12 @@ use crate::components::download::download;
 use crate::components::error::error_slot;
 use crate::components::facts::{fact, facts, noted};
 use crate::components::format::{counted, figure, seconds, whole, words};
+use crate::components::options::options;
 use crate::components::pair::pair_table;
 use crate::components::scores::score_tables;
 use spec::{
-    AppError, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, ListPairs, PairSort, PairsPage,
-    PairsQuery, TagFilter,
+    AppError, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, ListPairs, PairFilter, PairSort,
+    PairsPage, PairsQuery, TagFilter,
 };
 
 /// Rows of the table.
@@ -202,10 +203,9 @@ fn PairsTable(cell: CellState, run: i64) -> impl IntoView {
         Memo::new(move |_| page.with(|page| page.as_ref().is_some_and(|page| page.counts.keep + page.counts.drop > 0)));
     let filter = Signal::derive(move || query.with(|query| query.filter.clone()));
     let file = move || download(Signal::stored(format!("/download/{run}")), filter, is_decided.get());
-    let tags =
-        TagFilter::choices().map(|tag| view! { <option value=tag.as_str()>{tag.label()}</option> }).collect_view();
-    let sorts =
-        PairSort::ALL.iter().map(|sort| view! { <option value=sort.as_str()>{sort.label()}</option> }).collect_view();
+    let usual = PairFilter::default();
+    let tags = options(TagFilter::choices().map(|tag| (tag.as_str(), tag.label())), usual.tag.as_str());
+    let sorts = options(PairSort::ALL.iter().map(|sort| (sort.as_str(), sort.label())), usual.sort.as_str());
     // Back to the first page.
     let choose = move |name: &'static str, event| {
         let value = event_target_value(&event);

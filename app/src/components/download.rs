@@ -3,6 +3,7 @@
 
 use leptos::prelude::*;
 
+use super::options::options;
 use spec::{ExportQuery, FileType, PairFilter, RowShape};
 
 /// `address` is `/download/RUN`, or `/r/TOKEN/download` for a shared report. Of the pairs that the filter shows; where
@@ -33,14 +34,6 @@ pub fn download(address: Signal<String>, filter: Signal<PairFilter>, offers_kept
         </form>
     }
     .into_any()
-}
-
-fn options(choices: impl Iterator<Item = (&'static str, &'static str)>, usual: &'static str) -> AnyView {
-    let option = |(value, label): (&'static str, &'static str)| {
-        let is_usual = value == usual;
-        view! { <option value=value selected=is_usual>{label}</option> }
-    };
-    choices.map(option).collect_view().into_any()
 }
 
 #[cfg(all(test, feature = "ssr"))]

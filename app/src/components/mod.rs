@@ -11,6 +11,7 @@ pub mod format;
 pub mod frame;
 pub mod icon;
 pub mod key;
+pub mod options;
 pub mod pair;
 pub mod scores;
 pub mod settings;

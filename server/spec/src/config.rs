@@ -414,9 +414,7 @@ settings! {
 impl CurateConfig {
     /// Whether a pair is kept.
     pub fn keeps(&self, pair: &GeneratedPair) -> bool {
-        // Tags are those of the generated text, which an edit replaces.
-        let tagged = !pair.scores.tags.is_empty() && pair.instruction() == pair.generated;
-        self.keeps_with(pair.decision(), tagged)
+        self.keeps_with(pair.decision(), pair.is_tagged())
     }
 
     /// Whether a pair with this decision is kept.

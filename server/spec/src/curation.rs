@@ -95,6 +95,11 @@ impl GeneratedPair {
         edited.unwrap_or(&self.generated)
     }
 
+    /// With a failure tag. Tags are those of the generated text, which an edit replaces.
+    pub fn is_tagged(&self) -> bool {
+        !self.scores.tags.is_empty() && self.instruction() == self.generated
+    }
+
     pub fn decision(&self) -> Option<Decision> {
         self.curation.as_ref().and_then(|curation| curation.decision)
     }

@@ -37,9 +37,9 @@ impl Store {
 
     /// Takes over what was decided in the newest earlier run of the same cell, for pairs with the same response and
     /// the same generated instruction. Nothing where this run has decisions of its own.
-    pub fn take_over_curation(&self, run: i64) -> Result<u64> {
+    pub fn take_over_curation(&self, run: i64) -> Result<()> {
         self.write(Durable::PowerCut, |transaction| {
-            let taken = transaction.execute(
+            transaction.execute(
                 "INSERT INTO curation (run, row, curation, decision, edited, text, format)
                  SELECT new.run, new.row, curation, decision, edited, curation.text, curation.format
                  FROM pairs AS new JOIN pairs AS old USING (row) JOIN curation ON curation.run = old.run AND curation.row = old.row
@@ -51,7 +51,7 @@ impl Store {
                    AND NOT EXISTS (SELECT 1 FROM curation WHERE run = ?1)",
                 [run],
             )?;
-            Ok(taken as u64)
+            Ok(())
         })
     }
 

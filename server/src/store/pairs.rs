@@ -43,7 +43,7 @@ impl PairSource {
 pub struct Ranked {
     pub rouge: Option<f64>,
     pub copied: u32,
-    /// With a failure tag. Those of an edited instruction are of the text that it replaced.
+    /// As `GeneratedPair::is_tagged`.
     pub tagged: bool,
     pub decision: Option<Decision>,
 }
@@ -53,7 +53,7 @@ impl Ranked {
         Self {
             rouge: pair.scores.rouge_l,
             copied: pair.scores.copied_run,
-            tagged: !pair.scores.tags.is_empty() && pair.instruction() == pair.generated,
+            tagged: pair.is_tagged(),
             decision: pair.decision(),
         }
     }

@@ -33,7 +33,9 @@ pub fn List(state: CurateState, cell: i64) -> impl IntoView {
         let (first, last) = seen.get();
         (first.saturating_sub(MARGIN), (last + MARGIN).min(state.total()))
     });
+    // Also where the same rows are in view of a list that was fetched again: its pairs are not here any more.
     Effect::new(move || {
+        state.order.track();
         let (from, to) = drawn.get();
         state.load(from, to);
     });

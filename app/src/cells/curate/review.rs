@@ -14,6 +14,7 @@ use crate::book::{CellState, Saving};
 use crate::components::download::download;
 use crate::components::error::error_slot;
 use crate::components::format::whole;
+use crate::components::options::options;
 use spec::{Decision, DecisionFilter, PairSort, RunState, TagFilter};
 
 const SEARCH_AFTER: Duration = Duration::from_millis(300);
@@ -95,17 +96,10 @@ pub fn Review(cell: CellState, run: i64) -> impl IntoView {
 }
 
 fn filters(state: CurateState) -> AnyView {
-    let option = |value: &'static str, label: &'static str, chosen: bool| {
-        view! { <option value=value selected=chosen>{label}</option> }
-    };
     let chosen = state.filter.get_untracked();
-    let tags = TagFilter::choices().map(|tag| option(tag.as_str(), tag.label(), tag == chosen.tag)).collect_view();
-    let decisions = DecisionFilter::ALL
-        .iter()
-        .map(|decision| option(decision.as_str(), decision.label(), *decision == chosen.decision))
-        .collect_view();
-    let sorts =
-        PairSort::ALL.iter().map(|sort| option(sort.as_str(), sort.label(), *sort == chosen.sort)).collect_view();
+    let tags = options(TagFilter::choices().map(|tag| (tag.as_str(), tag.label())), chosen.tag.as_str());
+    let decisions = options(DecisionFilter::ALL.iter().map(|by| (by.as_str(), by.label())), chosen.decision.as_str());
+    let sorts = options(PairSort::ALL.iter().map(|sort| (sort.as_str(), sort.label())), chosen.sort.as_str());
     let choose = move |name: &'static str, value: String| {
         state.filter.update(|filter| filter.read_query(name, &value));
         state.apply_filter(None);

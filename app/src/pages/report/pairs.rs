@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::{Place, address};
 use crate::components::download::download;
 use crate::components::format::{counted, figure, percent, whole};
+use crate::components::options::options;
 use crate::components::pair::{copied, marked};
 use spec::{CurateConfig, Decision, DecisionFilter, GeneratedPair, PairSort, ReportPage, ReportQuery, TagFilter};
 
@@ -105,16 +106,9 @@ fn caption(shown: &ReportPage, query: &ReportQuery) -> String {
 /// A form that a browser sends by itself; in a file the script listens to it.
 fn filter_form(query: &ReportQuery, curated: bool, offline: bool) -> AnyView {
     let filter = &query.filter;
-    let option = |value: &'static str, label: &'static str, selected: bool| {
-        view! { <option value=value selected=selected>{label}</option> }
-    };
-    let tags = TagFilter::choices().map(|tag| option(tag.as_str(), tag.label(), tag == filter.tag)).collect_view();
-    let decisions = DecisionFilter::ALL
-        .iter()
-        .map(|decision| option(decision.as_str(), decision.label(), *decision == filter.decision))
-        .collect_view();
-    let sorts =
-        PairSort::ALL.iter().map(|sort| option(sort.as_str(), sort.label(), *sort == filter.sort)).collect_view();
+    let tags = options(TagFilter::choices().map(|tag| (tag.as_str(), tag.label())), filter.tag.as_str());
+    let decisions = options(DecisionFilter::ALL.iter().map(|by| (by.as_str(), by.label())), filter.decision.as_str());
+    let sorts = options(PairSort::ALL.iter().map(|sort| (sort.as_str(), sort.label())), filter.sort.as_str());
     let decisions = (curated || filter.decision != DecisionFilter::All)
         .then(|| view! { <label>"Decision " <select name="decision">{decisions}</select></label> });
     let all = (!offline && (address::is_filtered(query) || query.row.is_some()))
