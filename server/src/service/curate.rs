@@ -6,7 +6,7 @@ use spec::{
 };
 
 use super::{Core, fingerprint};
-use crate::store::RunRow;
+use crate::store::{PairSource, RunRow};
 use crate::work;
 
 /// Pairs in one answer.
@@ -70,7 +70,7 @@ impl Core {
             ));
         }
         self.generate_run(run)?;
-        Ok(self.store.pairs_at(run, indexes)?)
+        Ok(self.store.pairs_at(PairSource::Generated, run, indexes)?)
     }
 
     /// Changes decisions, and tells the experiment's pages where that made a curate cell stale or fresh: a notebook is

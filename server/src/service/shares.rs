@@ -1,8 +1,6 @@
 //! Reports and share links: a link is 256 random bits, of which the store keeps a hash.
 
-use spec::{
-    AppError, CellKind, Examples, GeneratedPair, PairFilter, Report, ReportPage, ReportQuery, ShareLink, StepCurve,
-};
+use spec::{AppError, CellKind, Examples, GeneratedPair, Report, ReportPage, ReportQuery, ShareLink, StepCurve};
 
 use super::examples::choose;
 use super::{Core, Service};
@@ -93,9 +91,8 @@ impl Core {
     }
 
     fn example(&self, run: i64, position: Option<usize>) -> Result<Option<GeneratedPair>, AppError> {
-        let Some(position) = position else { return Ok(None) };
-        let all = PairFilter::default();
-        Ok(self.store.page_of_pairs(PairSource::Report, run, &all, position as u64, Some(1))?.0.pop())
+        let Some(position) = position.and_then(|position| u32::try_from(position).ok()) else { return Ok(None) };
+        Ok(self.store.pairs_at(PairSource::Report, run, &[position])?.pop())
     }
 
     fn mend_curve(&self, run: i64, report: &mut Report) -> Result<(), AppError> {

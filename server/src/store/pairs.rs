@@ -205,9 +205,9 @@ impl Store {
         })
     }
 
-    /// The pairs of a generate run at these positions, in their order; those that there are.
-    pub fn pairs_at(&self, run: i64, positions: &[u32]) -> Result<Vec<GeneratedPair>> {
-        let query = format!("SELECT * FROM ({}) WHERE position = :position", PairSource::Generated.table());
+    /// The pairs at these positions, in their order; those that there are.
+    pub fn pairs_at(&self, source: PairSource, run: i64, positions: &[u32]) -> Result<Vec<GeneratedPair>> {
+        let query = format!("SELECT * FROM ({}) WHERE position = :position", source.table());
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&query)?;
             let mut pairs = Vec::with_capacity(positions.len());

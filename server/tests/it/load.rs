@@ -132,6 +132,16 @@ fn large_report() -> fake::Work {
     })
 }
 
+/// A process that ends with its test, also where that fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Peak resident memory of a process so far, in bytes. None where the system does not say.
 fn peak_memory(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -154,23 +164,22 @@ async fn one_share_link_does_not_take_the_servers_memory() {
     std::fs::write(site.join("pkg/backtranslate.js"), "").unwrap();
     let mut serve = Command::new(env!("CARGO_BIN_EXE_backtranslate"));
     serve.arg("serve").arg("--data").arg(data.path()).arg("--site").arg(&site).args(["--listen", "127.0.0.1:0"]);
-    let mut child = serve.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut child = Killed(serve.stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let link = lines.filter_map(|line| Some(line.split_once("http://")?.1.to_owned())).next().unwrap();
     let address: SocketAddr = link.split('/').next().unwrap().parse().unwrap();
 
     let one = Request::new(address, "GET", &path).send().await;
     assert_eq!(one.status, 200);
-    let before = peak_memory(child.id());
+    let before = peak_memory(child.0.id());
     let begun = Instant::now();
     let requests = (0..200).map(|_| tokio::spawn(Request::new(address, "GET", &path).send()));
     for request in requests.collect::<Vec<_>>() {
         assert_eq!(request.await.unwrap().status, 200);
     }
     let elapsed = begun.elapsed();
-    let after = peak_memory(child.id());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let after = peak_memory(child.0.id());
+    drop(child);
     let Some((before, after)) = before.zip(after) else {
         println!("skipped: this system does not say how much memory a process has");
         return;
