@@ -217,6 +217,11 @@ impl PairFilter {
         *self == Self::default()
     }
 
+    /// Whether it only sorts.
+    pub fn shows_all(&self) -> bool {
+        Self { sort: PairSort::Index, ..self.clone() }.is_default()
+    }
+
     /// Names and values that differ from the defaults, for an address; not escaped.
     pub fn to_query(&self) -> Vec<(&'static str, String)> {
         let parts = [

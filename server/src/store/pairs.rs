@@ -36,6 +36,14 @@ impl PairSource {
             }
         }
     }
+
+    /// From an index, without the texts.
+    fn count(self) -> &'static str {
+        match self {
+            Self::Generated => "SELECT count(*) FROM pairs WHERE run = ?1",
+            Self::Report => "SELECT count(*) FROM report_pairs WHERE run = ?1",
+        }
+    }
 }
 
 /// What a pair is ranked by.
@@ -252,8 +260,12 @@ fn page(
     limit: Option<u64>,
 ) -> Result<(Vec<GeneratedPair>, u64)> {
     let table = source.table();
-    let mut count = connection.prepare_cached(&format!("SELECT count(*) FROM ({table}) WHERE {CONDITION}"))?;
-    let total: i64 = with_values!(run, filter, {}, values => count.query_row(values, |row| row.get(0)))?;
+    let total: i64 = if filter.shows_all() {
+        connection.prepare_cached(source.count())?.query_row([run], |row| row.get(0))?
+    } else {
+        let mut count = connection.prepare_cached(&format!("SELECT count(*) FROM ({table}) WHERE {CONDITION}"))?;
+        with_values!(run, filter, {}, values => count.query_row(values, |row| row.get(0)))?
+    };
     let query = format!(
         "SELECT * FROM ({table}) WHERE {CONDITION} ORDER BY {} LIMIT :limit OFFSET :offset",
         order(filter.sort)

@@ -156,10 +156,22 @@ ALTER TABLE report_pairs ADD COLUMN decision TEXT NOT NULL DEFAULT '';
 ALTER TABLE report_pairs ADD COLUMN edited INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// What a report's pairs are ranked by, apart from their texts: each view of a report reads it for all pairs.
+const REPORT_RANKS: &str = "
+CREATE INDEX report_ranks ON report_pairs (run, position, rouge, copied, tags, edited, decision);
+";
+
 fn migrations() -> Migrations<'static> {
     let curation =
         M::up_with_hook(CURATION, |transaction: &Transaction<'_>| Ok(pairs::fill_report_columns(transaction)?));
-    Migrations::new(vec![M::up(FIRST), M::up(SECOND), M::up(CELL_VERSIONS), M::up(REPORT_PAIRS), curation])
+    Migrations::new(vec![
+        M::up(FIRST),
+        M::up(SECOND),
+        M::up(CELL_VERSIONS),
+        M::up(REPORT_PAIRS),
+        curation,
+        M::up(REPORT_RANKS),
+    ])
 }
 
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
