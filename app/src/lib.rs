@@ -36,6 +36,7 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/") view=pages::Experiments ssr=SsrMode::Async/>
                 <Route path=path!("/experiments/:id") view=pages::NotebookRoute ssr=SsrMode::Async/>
                 <Route path=path!("/compare") view=pages::Compare ssr=SsrMode::Async/>
+                <Route path=path!("/rate/:run") view=pages::Rate ssr=SsrMode::Async/>
                 <Route path=path!("/reports/:run") view=pages::OwnReport ssr=SsrMode::Async/>
                 <Route path=path!("/r/:token") view=pages::SharedReport ssr=SsrMode::Async/>
             </Routes>

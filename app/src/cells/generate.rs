@@ -60,7 +60,10 @@ pub fn live(cell: CellState) -> AnyView {
             _ => ().into_any(),
         }}
         {move || run.get().filter(|_| over.get() == Some(true)).map(|run| view! {
-            <p><a href=format!("/compare?right={run}")>"Compare with another run"</a></p>
+            <p>
+                <a href=format!("/compare?right={run}")>"Compare with another run"</a> ", "
+                <a href=format!("/rate/{run}")>"Rate blind"</a>
+            </p>
         })}
         {move || match (any_pair.get(), run.get()) {
             (Some(true), Some(run)) => view! { <PairsTable cell run/> }.into_any(),

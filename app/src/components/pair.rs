@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use leptos::prelude::*;
 
+use super::diff::word_diff;
 use super::format::{counted, excerpt, figure, percent, whole};
 use super::scores::tag_meaning;
-use spec::{GeneratedPair, PairScores};
+use spec::{Beside, Candidate, GeneratedPair, PairLikelihood, PairScores};
 
 /// A copied run shorter than this is chance.
 const SHORTEST_RUN: usize = 4;
@@ -58,10 +59,46 @@ pub fn pair_facts(pair: &GeneratedPair) -> AnyView {
     let tokens = format!("{}, {end}. ", counted(u64::from(pair.tokens), "token"));
     view! {
         <p class="note">{tokens}{score_line(&pair.scores)}{cut}</p>
+        {pair.likelihood.map(|likelihood| view! { <p class="note">{likelihood_line(&likelihood)}</p> })}
         {source(pair)}
         <ul class="meanings">{meanings}</ul>
     }
     .into_any()
+}
+
+/// What the base model without the adapter generated for the same response.
+pub fn baseline(pair: &GeneratedPair) -> AnyView {
+    let text = pair.baseline.clone().map(shown);
+    text.map(
+        |text| view! { <div><dt>"Instruction, base model without the adapter"</dt><dd class="text">{text}</dd></div> },
+    )
+    .into_any()
+}
+
+/// An empty text is shown as such.
+pub fn shown(text: String) -> String {
+    if text.trim().is_empty() { "(empty)".to_owned() } else { text }
+}
+
+/// What a candidate is ranked by, in words.
+pub fn candidate_note(candidate: &Candidate) -> String {
+    let tags: Vec<&str> = candidate.tags.iter().map(|tag| tag.label()).collect();
+    let tags = if tags.is_empty() { String::new() } else { format!(", {}", tags.join(", ")) };
+    format!("rank score {}{tags}", figure(candidate.rank_score))
+}
+
+fn candidates(pair: &GeneratedPair) -> Option<AnyView> {
+    let (first, others) = pair.candidates.split_first()?;
+    let items = others
+        .iter()
+        .map(|candidate| {
+            let text = word_diff(&first.text, &candidate.text).1;
+            view! { <li><span class="text">{text}</span> " " <span class="note">{candidate_note(candidate)}</span></li> }
+        })
+        .collect_view();
+    let title = format!("{} ranked lower", counted(others.len() as u64, "candidate"));
+    let note = format!("The generated instruction: {}. Words that it does not have are marked.", candidate_note(first));
+    Some(view! { <details><summary>{title}</summary><p class="note">{note}</p><ol class="candidates">{items}</ol></details> }.into_any())
 }
 
 /// An instruction and its response, with what both have in common marked.
@@ -101,11 +138,32 @@ fn pair_body(pair: &GeneratedPair) -> AnyView {
             {edited}
             <div><dt>"Instruction, generated"</dt><dd class="text">{generated}</dd></div>
             {reference}
+            {baseline(pair)}
             <div><dt>"Response"</dt><dd class="text">{response}</dd></div>
         </dl>
+        {candidates(pair)}
         {pair_facts(pair)}
     }
     .into_any()
+}
+
+/// `Base model: cycle score 0.120 (reference 0.150, shuffled -0.010), ...`
+fn likelihood_line(likelihood: &PairLikelihood) -> String {
+    let beside = |of: &Beside| {
+        let named = [("reference", of.reference), ("shuffled", of.shuffled)];
+        let parts: Vec<String> =
+            named.iter().filter_map(|(name, value)| Some(format!("{name} {}", figure((*value)?)))).collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+    };
+    let PairLikelihood { cycle, pmi, rank, .. } = likelihood;
+    format!(
+        "Base model: cycle score {}{}, PMI {}{}; own response ranked {}.",
+        figure(cycle.generated),
+        beside(cycle),
+        figure(pmi.generated),
+        beside(pmi),
+        whole(rank.generated as u64)
+    )
 }
 
 /// Where the response comes from.
@@ -236,7 +294,11 @@ mod tests {
             source_id: Some("<b>".to_owned()),
             url: Some("javascript:<b>".to_owned()),
             scores: PairScores { tags: vec![spec::Tag::Echo], ..PairScores::default() },
-            curation: None,
+            baseline: Some("<b>baseline".to_owned()),
+            candidates: ["<b>first", "<b>second"]
+                .map(|text| Candidate { text: text.to_owned(), ..Candidate::default() })
+                .to_vec(),
+            ..GeneratedPair::default()
         };
         let html = pair_table(&[pair], "Pairs".to_owned()).to_html();
         assert!(!html.contains("<script") && !html.contains("<b>") && !html.contains("</textarea>"), "{html}");

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::base_model::base_model;
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
 use spec::{Count, ScoreSummary, Tag, TextFigures};
@@ -113,6 +114,7 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
                 </p>
             })}
             {tags(scores)}
+            {base_model(scores)}
         </div>
     }
     .into_any()

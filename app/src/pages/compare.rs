@@ -4,9 +4,9 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_query_map;
-use similar::{ChangeTag, TextDiff};
 
 use crate::api;
+use crate::components::diff::word_diff;
 use crate::components::focus;
 use crate::components::format::{counted, figure, moment, percent, whole};
 use crate::components::frame::{Top, failed};
@@ -242,28 +242,6 @@ fn row(a: &GeneratedPair, b: &GeneratedPair) -> AnyView {
     .into_any()
 }
 
-/// Both texts with the words that only one has marked.
-fn word_diff(a: &str, b: &str) -> (AnyView, AnyView) {
-    let empty = |text: &str| if text.trim().is_empty() { "(empty)".to_owned() } else { text.to_owned() };
-    let (a, b) = (empty(a), empty(b));
-    let diff = TextDiff::from_words(&a, &b);
-    let side = |own: ChangeTag| {
-        diff.iter_all_changes()
-            .filter(|change| change.tag() == ChangeTag::Equal || change.tag() == own)
-            .map(|change| {
-                let text = change.value().to_owned();
-                match change.tag() {
-                    ChangeTag::Equal => text.into_any(),
-                    ChangeTag::Delete => view! { <del>{text}</del> }.into_any(),
-                    ChangeTag::Insert => view! { <ins>{text}</ins> }.into_any(),
-                }
-            })
-            .collect_view()
-            .into_any()
-    };
-    (side(ChangeTag::Delete), side(ChangeTag::Insert))
-}
-
 fn pager(query: &CompareQuery, offset: u64, total: u64) -> AnyView {
     let page = offset / Comparison::ROWS + 1;
     let link = |to: u64, name: &'static str| {
@@ -274,19 +252,4 @@ fn pager(query: &CompareQuery, offset: u64, total: u64) -> AnyView {
     let before = (page > 1).then(|| link(page - 1, "Previous"));
     let after = (offset + Comparison::ROWS < total).then(|| link(page + 1, "Next"));
     view! { <nav class="pager" aria-label="Pages of rows">{before} " " {after}</nav> }.into_any()
-}
-
-#[cfg(all(test, feature = "ssr"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_that_differ_are_marked_on_their_side_and_hostile_ones_stay_text() {
-        let (left, right) = word_diff("Explain the old <b>kettle</b> now", "Explain the new kettle now");
-        let (left, right) = (left.to_html(), right.to_html());
-        assert!(left.contains("<del>") && !left.contains("<ins>") && right.contains("<ins>"), "{left} {right}");
-        assert!(!left.contains("<b>"), "{left}");
-        let (left, right) = word_diff("Same", "Same");
-        assert!(!left.to_html().contains("<del>") && !right.to_html().contains("<ins>"));
-    }
 }

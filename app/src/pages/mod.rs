@@ -3,6 +3,7 @@
 mod compare;
 mod experiments;
 mod notebook;
+mod rate;
 mod report;
 
 use leptos::prelude::*;
@@ -13,6 +14,7 @@ use spec::AppError;
 pub use compare::Compare;
 pub use experiments::Experiments;
 pub use notebook::NotebookRoute;
+pub use rate::Rate;
 #[cfg(feature = "ssr")]
 pub use report::offline_report;
 pub use report::{OwnReport, SharedReport};

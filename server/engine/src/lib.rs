@@ -12,6 +12,7 @@ pub mod device;
 mod error;
 mod file_kind;
 pub mod generate;
+pub mod likelihood;
 pub mod lora;
 pub mod measure;
 pub mod memory;

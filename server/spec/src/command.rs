@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     AppError, CellKind, CompareQuery, Comparison, CurationChange, CurationCounts, DataFile, Decision,
-    ExperimentSummary, GenerateRun, GeneratedPair, MatchingPairs, ModelChoice, Notebook, PairFilter, PairsPage,
-    PairsQuery, Preset, Report, ReportQuery, RunView, ShareLink, StaleReason, StopMode, SystemInfo,
+    ExperimentSummary, GenerateRun, GeneratedPair, Grades, MatchingPairs, ModelChoice, Notebook, PairFilter, PairsPage,
+    PairsQuery, Preset, RatingItem, RatingSummary, Report, ReportQuery, RunView, ShareLink, StaleReason, StopMode,
+    SystemInfo,
 };
 
 /// A command's struct: its parameters, its name on the wire, and what answers it.
@@ -132,6 +133,13 @@ commands! {
     /// Every generate run with pairs, newest first.
     list_generate_runs ListGenerateRuns {} -> Vec<GenerateRun>;
     compare_runs CompareRuns { query: CompareQuery } -> Comparison;
+
+    /// The texts of a generate run that are rated, in an order of the rater's own, without who wrote them.
+    get_rating_items GetRatingItems { run: i64, rater: String } -> Vec<RatingItem>;
+    /// `item` is one of [`GetRatingItems`] for this rater. Replaces earlier grades.
+    rate_item RateItem { run: i64, rater: String, item: u32, grades: Grades } -> ();
+    /// None where nobody rated.
+    get_rating_summary GetRatingSummary { run: i64 } -> Option<RatingSummary>;
 
     list_models ListModels {} -> Vec<ModelChoice>;
     list_files ListFiles {} -> Vec<DataFile>;

@@ -376,6 +376,15 @@ choices! {
     }
 }
 
+choices! {
+    RankBy {
+        /// By the mean ROUGE-L F1 against the other candidates (minimum Bayes risk decoding; Kumar & Byrne 2004).
+        Agreement "agreement" "Agreement (MBR)",
+        /// By the base model's likelihoods: PMI plus cycle score, minus copies.
+        Likelihood "likelihood" "Likelihood (PMI + cycle)",
+    }
+}
+
 settings! {
     GenerateConfig "" {
         file: String = "sample-responses".to_owned(), Primary, file(), "Corpus",
@@ -388,6 +397,12 @@ settings! {
             "Maximum number of tokens per instruction. An instruction that has not ended by then is cut off and tagged.";
         batch_size: u32 = 16, Primary, whole(1, 1024), "Batch size",
             "Instructions generated at the same time.";
+        candidates: u32 = 1, Candidates, whole(1, 64), "Candidates per response",
+            "Number of instructions generated for each response; the one that ranks first becomes the pair. More than 1 needs a temperature above 0.";
+        rank_by: RankBy = RankBy::Agreement, Candidates, choice(RankBy::CHOICES), "Rank candidates by",
+            "Candidates without a failure tag come first. Agreement: mean ROUGE-L against the other candidates. Likelihood: how much response and instruction raise each other's likelihood under the base model, minus copying; about one more reading of the response for each candidate.";
+        evaluated_pairs: u32 = 20, Candidates, whole(0, 10_000_000), "Evaluated pairs",
+            "Number of pairs, from the first row on, for which the base model without the adapter is asked too: it generates a baseline instruction, and its likelihoods say whether instruction and response belong together. 0: none.";
         top_p: f64 = 0.9, Sampling, above(0.0, 1.0), "Top-p",
             "Nucleus sampling: sample from the smallest set of tokens whose probabilities sum to at least p. 1 disables it.";
         top_k: u32 = 50, Sampling, whole(0, 1_000_000), "Top-k",

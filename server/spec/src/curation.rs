@@ -95,6 +95,18 @@ impl GeneratedPair {
         edited.unwrap_or(&self.generated)
     }
 
+    pub fn is_edited(&self) -> bool {
+        self.curation.as_ref().is_some_and(|curation| curation.instruction.is_some())
+    }
+
+    /// What [`Self::instruction`] is better than: the generated text where a person wrote or picked another one, else the
+    /// candidate that ranked last. None where there is neither.
+    pub fn rejected(&self) -> Option<&str> {
+        let last = self.candidates.last().map(|candidate| candidate.text.as_str());
+        let rejected = if self.is_edited() { Some(self.generated.as_str()) } else { last };
+        rejected.filter(|text| *text != self.instruction())
+    }
+
     /// With a failure tag. Tags are those of the generated text, which an edit replaces.
     pub fn is_tagged(&self) -> bool {
         !self.scores.tags.is_empty() && self.instruction() == self.generated
@@ -369,8 +381,8 @@ choices! {
         Messages "messages" "Messages (chat)",
         /// `prompt`, `completion`.
         PromptCompletion "prompt_completion" "Prompt and completion",
-        /// `prompt` (the response), `chosen` (the person's instruction), `rejected` (the generated one): of pairs with
-        /// an edited instruction.
+        /// `prompt` (the response), `chosen` and `rejected`: a person's instruction and the generated one, or the candidates
+        /// that ranked first and last. Pairs with neither have no row.
         Preference "preference" "Preference (chosen, rejected)",
     }
 }

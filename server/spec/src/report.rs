@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::setting::{Value as _, choices};
 use crate::{
     CorpusSummary, CurateConfig, CurateOutput, Curation, DataConfig, DataOutput, EvaluationPoint, GenerateConfig,
-    ModelOutput, ReportConfig, StepCurve, TargetIntegrity, TrainConfig, TrainOutput,
+    ModelOutput, RatingSummary, ReportConfig, StepCurve, TargetIntegrity, TrainConfig, TrainOutput,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,9 +31,59 @@ pub struct GeneratedPair {
     /// Response tokens that were left out of a prompt that was too long.
     pub response_tokens_cut: u32,
     pub scores: PairScores,
+    /// Best first, as the cell ranks them: `generated` is the first of them. Empty where one instruction was generated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
+    /// What the base model without the adapter generated for this response, by the same settings. None: not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// None: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<PairLikelihood>,
     /// What a person decided; stored apart from the pair, and frozen with it into reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curation: Option<Curation>,
+}
+
+/// One of several instructions that were generated for a response.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub text: String,
+    pub tokens: u32,
+    /// Ended by itself, not by the limit.
+    pub ended: bool,
+    /// What it is ranked by, after failure tags; higher is better. Its meaning depends on `rank_by`.
+    pub rank_score: f64,
+    #[serde(deserialize_with = "known_tags")]
+    pub tags: Vec<Tag>,
+}
+
+/// Whether instruction and response belong together, by the likelihoods of the base model without the adapter; each
+/// beside what it is for the reference and for the instruction of another pair. docs/FORMATS.md has the formulas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PairLikelihood {
+    /// ln p(response | instruction) - ln p(response), in nats per response token.
+    pub cycle: Beside,
+    /// Pointwise mutual information: ln p(instruction | response) - ln p(instruction), in nats per instruction token.
+    pub pmi: Beside,
+    /// Place of the own response among the evaluated ones, by ln p(instruction | response); 1 is the best.
+    pub rank: Beside,
+    /// Mean grade from 1 to 5 by the probabilities of the digits.
+    pub grade: Beside,
+}
+
+/// A value for the generated instruction, the reference and another pair's instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    pub generated: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<f64>,
+    /// Another pair's generated instruction with this response. None with a single pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffled: Option<f64>,
+    /// Another pair's reference with this response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_shuffled: Option<f64>,
 }
 
 /// Metrics of one pair; docs/FORMATS.md says how each is computed.
@@ -120,6 +170,84 @@ pub struct ScoreSummary {
     #[serde(deserialize_with = "known_counts")]
     pub tags: Vec<TagCount>,
     pub without_tags: u64,
+    /// None: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<LikelihoodSummary>,
+    /// None: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineSummary>,
+}
+
+/// Means of [`PairLikelihood`] over the evaluated pairs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LikelihoodSummary {
+    pub pairs: u64,
+    /// Responses among which the own one was ranked.
+    pub ranked: u64,
+    pub cycle: MeansBeside,
+    pub pmi: MeansBeside,
+    /// Pick-out rate: share of instructions whose own response is the most likely one to have them, 0..=1. Chance is 1 /
+    /// `ranked`.
+    pub picked_out: MeansBeside,
+    /// None where it cannot be told whether grades mean anything: fewer than two references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSummary>,
+}
+
+/// Grades, and whether they may be shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JudgeSummary {
+    /// Probability that a reference with its own response is graded higher than one with another pair's (area under the ROC
+    /// curve).
+    pub separation: Mean,
+    pub grade: MeansBeside,
+}
+
+impl JudgeSummary {
+    /// Grades are shown only where they tell references with their own response from shuffled ones: the whole interval is
+    /// above chance.
+    pub fn qualifies(&self) -> bool {
+        self.separation.interval.is_some_and(|interval| interval.low > 0.5)
+    }
+}
+
+/// The means of a [`Beside`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeansBeside {
+    pub generated: Mean,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Mean>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffled: Option<Mean>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mean {
+    pub mean: f64,
+    /// None for fewer than two values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
+}
+
+/// The base model without the adapter and the generated instructions, on the same responses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BaselineSummary {
+    pub pairs: u64,
+    pub generated: BaselineFigures,
+    pub baseline: BaselineFigures,
+    /// Of the mean difference in ROUGE-L, generated minus baseline. None with fewer than two references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l_gain: Option<Mean>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BaselineFigures {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l: Option<Mean>,
+    pub without_tags: u64,
+    /// As [`TextFigures::copied`].
+    pub copied: f64,
+    pub median_words: f64,
 }
 
 /// A 95 % confidence interval.
@@ -168,6 +296,9 @@ pub struct Report {
     /// None without a curate cell, and in reports of earlier versions: nobody decided on the pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curate: Option<CuratedReport>,
+    /// As they were when the report was made. None: nobody rated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratings: Option<RatingSummary>,
     /// None: not measured, in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,

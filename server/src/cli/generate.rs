@@ -243,9 +243,10 @@ fn generate_rows(
     mut progress: Progress,
 ) -> Result<bool> {
     let Finished { rows, pairs } = finished;
-    let scored = |row: &GeneratedRow| work::generate::scored(row, &corpus.rows[row.index as usize], job.template);
-    pairs.extend(rows.iter().map(scored));
     let control = interrupt::control();
+    for row in rows.iter() {
+        pairs.push(work::generate::scored(row, &corpus.rows[row.index as usize], job, &control)?);
+    }
     let mut failed_save = None;
     let outcome = work::generate::run(
         job,
@@ -262,6 +263,9 @@ fn generate_rows(
         &control,
         &mut |event: RunEvent| progress.event(&event),
     );
+    let outcome = outcome.and_then(|_| {
+        work::generate::evaluate(job, &corpus.rows, pairs, &control, &mut |event: RunEvent| progress.event(&event))
+    });
     rows.sort_by_key(|row| row.index);
     pairs.sort_by_key(|pair| pair.index);
     match (failed_save, outcome) {
@@ -276,7 +280,11 @@ fn generate_rows(
 fn identity(job: &Job<'_>, corpus: &Corpus) -> Value {
     let mut settings = json!(job.config);
     if let Value::Object(settings) = &mut settings {
-        settings.retain(|name, _| !matches!(name.as_str(), "file" | "batch_size"));
+        // What does not change the rows; a single candidate needs no rank.
+        settings.retain(|name, _| !matches!(name.as_str(), "file" | "batch_size" | "evaluated_pairs"));
+        if job.config.candidates == 1 {
+            settings.retain(|name, _| !matches!(name.as_str(), "candidates" | "rank_by"));
+        }
     }
     json!({
         "base_model_sha256": job.base.sha256,
@@ -316,6 +324,9 @@ impl Answer<'_> {
                 "response": pair.response,
                 "reference": pair.reference,
                 "scores": pair.scores,
+                "candidates": pair.candidates,
+                "baseline": pair.baseline,
+                "likelihood": pair.likelihood,
             })
         });
         let dropped_rows = self.corpus.dropped_rows.iter().map(|row| json!({ "row": row.row, "reason": row.reason }));

@@ -143,7 +143,7 @@ impl Export {
             let kept = self.curate.keeps(&pair);
             written.pairs += 1;
             written.kept += u64::from(kept);
-            written.edited += u64::from(rows::is_edited(&pair));
+            written.edited += u64::from(pair.is_edited());
             if (self.query.kept_only && !kept) || !rows::has_row(self.query.rows, &pair) {
                 return Ok(());
             }
@@ -211,8 +211,9 @@ fn meaning(shape: RowShape) -> &'static str {
         RowShape::Messages => "Each row has `messages`: the instruction (`user`), then the response (`assistant`).",
         RowShape::PromptCompletion => "Each row has the instruction as `prompt` and the response as `completion`.",
         RowShape::Preference => {
-            "Each row is a pair whose instruction a person rewrote: the response as `prompt`, the person's instruction as \
-             `chosen`, the generated one as `rejected`."
+            "Each row has the response as `prompt`. Where a person wrote or picked another instruction, that is `chosen` and \
+             the generated one `rejected`; otherwise the candidate that ranked first is `chosen` and the one that ranked \
+             last `rejected`."
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
-use spec::{Decision, GeneratedPair, RowShape};
+use spec::{Beside, Decision, GeneratedPair, PairLikelihood, RowShape};
 
 /// A pair that is exported.
 pub struct Exported<'a> {
@@ -74,7 +74,17 @@ const PAIRS: &[Column] = &[
     column("coverage", Kind::Number, |row| Value::Number(row.pair.scores.coverage)),
     column("density", Kind::Number, |row| Value::Number(row.pair.scores.density)),
     column("tags", Kind::Texts, |row| Value::Texts(row.pair.scores.tags.iter().map(|tag| tag.as_str()).collect())),
+    column("baseline", Kind::Text, |row| text(row.pair.baseline.as_deref())),
+    column("cycle", Kind::Number, |row| likelihood(row, |of| of.cycle)),
+    column("pmi", Kind::Number, |row| likelihood(row, |of| of.pmi)),
+    column("own_rank", Kind::Whole, |row| {
+        row.pair.likelihood.as_ref().map_or(Value::Null, |of| Value::Whole(of.rank.generated as u64))
+    }),
 ];
+
+fn likelihood<'a>(row: &Exported<'a>, which: fn(&PairLikelihood) -> Beside) -> Value<'a> {
+    row.pair.likelihood.as_ref().map_or(Value::Null, |of| Value::Number(which(of).generated))
+}
 
 const NOTE: Column = column("note", Kind::Text, |row| {
     let note = row.pair.curation.as_ref().map(|curation| curation.note.as_str());
@@ -98,11 +108,11 @@ const PROMPT_COMPLETION: &[Column] = &[
     column("completion", Kind::Text, |row| Value::Text(&row.pair.response)),
 ];
 
-/// What the backward model should write for a response, and what it wrote.
+/// What the backward model should write for a response, and what it should not.
 const PREFERENCE: &[Column] = &[
     column("prompt", Kind::Text, |row| Value::Text(&row.pair.response)),
     column("chosen", Kind::Text, |row| Value::Text(row.pair.instruction())),
-    column("rejected", Kind::Text, |row| Value::Text(&row.pair.generated)),
+    column("rejected", Kind::Text, |row| text(row.pair.rejected())),
 ];
 
 fn turns<'a>(row: &Exported<'a>, names: [&'static str; 2], who: [&'static str; 2]) -> Value<'a> {
@@ -125,11 +135,7 @@ pub fn columns(shape: RowShape, notes: bool) -> Vec<&'static Column> {
 
 /// Whether the shape has a row for this pair.
 pub fn has_row(shape: RowShape, pair: &GeneratedPair) -> bool {
-    shape != RowShape::Preference || is_edited(pair)
-}
-
-pub fn is_edited(pair: &GeneratedPair) -> bool {
-    pair.curation.as_ref().is_some_and(|curation| curation.instruction.is_some())
+    shape != RowShape::Preference || pair.rejected().is_some()
 }
 
 impl Column {

@@ -154,9 +154,12 @@ impl Jobs {
             let Some(output) = view.output.clone() else {
                 return Err(Ending::Failed(reason("left no output")));
             };
-            let pairs = match input.kind {
-                CellKind::Generate => self.store.all_pairs(input.run).map_err(AppError::from)?,
-                _ => Vec::new(),
+            let (pairs, ratings) = match input.kind {
+                CellKind::Generate => (
+                    self.store.all_pairs(input.run).map_err(AppError::from)?,
+                    self.store.ratings(input.run).map_err(AppError::from)?,
+                ),
+                _ => (Vec::new(), Vec::new()),
             };
             inputs.push(Input {
                 kind: input.kind,
@@ -165,6 +168,7 @@ impl Jobs {
                 folder: self.folders.path(input.run),
                 view,
                 pairs,
+                ratings,
             });
         }
         Ok(inputs)

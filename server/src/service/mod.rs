@@ -12,6 +12,7 @@ mod export;
 mod fingerprint;
 mod plan;
 pub mod presets;
+mod rating;
 mod runs;
 mod shares;
 mod stale;

@@ -13,6 +13,7 @@ mod format;
 mod keys;
 mod log;
 mod pairs;
+mod ratings;
 mod runs;
 mod schema;
 mod shares;

@@ -161,6 +161,21 @@ const REPORT_RANKS: &str = "
 CREATE INDEX report_ranks ON report_pairs (run, position, rouge, copied, tags, edited, decision);
 ";
 
+/// People's grades of the texts of generate runs, given without knowing who wrote them.
+const RATINGS: &str = "
+CREATE TABLE ratings (
+    run INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
+    row INTEGER NOT NULL,
+    -- Who wrote it: `generated`, `baseline` or `reference`.
+    text TEXT NOT NULL,
+    rater TEXT NOT NULL,
+    -- From 1 to 5, as a JSON list in the order of the criteria; null where not graded.
+    grades TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (run, row, text, rater)
+) STRICT, WITHOUT ROWID;
+";
+
 fn migrations() -> Migrations<'static> {
     let curation =
         M::up_with_hook(CURATION, |transaction: &Transaction<'_>| Ok(pairs::fill_report_columns(transaction)?));
@@ -171,6 +186,7 @@ fn migrations() -> Migrations<'static> {
         M::up(REPORT_PAIRS),
         curation,
         M::up(REPORT_RANKS),
+        M::up(RATINGS),
     ])
 }
 

@@ -14,13 +14,15 @@ use engine::model::BaseModel;
 use engine::score::ScoreInput;
 use engine::template::Template;
 use spec::{
-    CellKind, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, GeneratedPair, PairScores,
-    RunEvent, SourceFile,
+    Candidate, CellKind, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, GeneratedPair,
+    PairScores, RunEvent, SourceFile,
 };
 
 use super::{Ended, Result, RunContext, Session, model, parts, phase, progress};
 use crate::adapter;
 
+mod evaluate;
+mod rank;
 mod tokens;
 
 use tokens::TokenBatch;
@@ -60,9 +62,9 @@ pub(super) fn execute(
         context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.rows.len()).cloned().collect();
     let tokens_before = tokens(&pairs);
     let decoding = run(&job, &corpus.rows, &mut pairs, &mut |_| {}, &context.control, emit)?;
+    evaluate(&job, &corpus.rows, &mut pairs, &context.control, emit)?;
 
     phase(emit, "scoring");
-    pairs.sort_by_key(|pair| pair.index);
     write_pairs(&context.folder.join(PAIRS), &pairs)?;
     Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
         pairs: pairs.len() as u64,
@@ -126,19 +128,10 @@ pub fn run(
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Duration> {
     let config = job.config;
-    let tokenizer = &job.base.tokenizer;
-    let longest =
-        max_prompt(job.max_length as usize, config.max_new_tokens as usize, job.base.config.max_position_embeddings)?;
+    rank::check(config)?;
     let done: BTreeSet<u32> = pairs.iter().map(|pair| pair.index).collect();
     phase(emit, "encoding the prompts");
-    let mut rows = Vec::with_capacity(corpus.len());
-    for (index, row) in corpus.iter().enumerate() {
-        let index = adapter::whole(index);
-        if !done.contains(&index) {
-            let prompt = job.template.encode_prompt(tokenizer, &row.response, longest).map_err(adapter::error)?;
-            rows.push(GenerateRow { index, prompt });
-        }
-    }
+    let rows = prompts(job, corpus, |index| !done.contains(&index))?;
     if rows.is_empty() {
         return Ok(Duration::ZERO);
     }
@@ -147,6 +140,7 @@ pub fn run(
     let total = corpus.len() as u64;
     progress(emit)(pairs.len() as u64, total);
     let mut batch = TokenBatch::new();
+    let mut failed = None;
     let ended =
         engine::generate::generate(job.base, job.lora, &rows, job.template.stop_ids(), config, control, &mut |event| {
             match event {
@@ -155,7 +149,14 @@ pub fn run(
                     batch.flush(emit);
                     let Some(source) = corpus.get(row.index as usize) else { return };
                     on_row(&row);
-                    let pair = scored(&row, source, job.template);
+                    let pair = match scored(&row, source, job, control) {
+                        Ok(pair) => pair,
+                        Err(error) => {
+                            control.stop(engine::Stop::Save);
+                            failed.get_or_insert(error);
+                            return;
+                        }
+                    };
                     pairs.push(pair.clone());
                     emit(RunEvent::Pair { pair });
                     emit(RunEvent::Progress { done: pairs.len() as u64, total });
@@ -163,8 +164,38 @@ pub fn run(
             }
         });
     batch.flush(emit);
+    if let Some(error) = failed {
+        return Err(error);
+    }
     ended.map_err(adapter::error)?;
     Ok(started.elapsed())
+}
+
+/// Of the corpus rows whose position is wanted.
+fn prompts(job: &Job<'_>, corpus: &[CorpusRow], wanted: impl Fn(u32) -> bool) -> Result<Vec<GenerateRow>> {
+    let (base, new) = (job.base, job.config.max_new_tokens as usize);
+    let longest = max_prompt(job.max_length as usize, new, base.config.max_position_embeddings)?;
+    let mut rows = Vec::new();
+    for (index, row) in corpus.iter().enumerate() {
+        let index = adapter::whole(index);
+        if wanted(index) {
+            let prompt = job.template.encode_prompt(&base.tokenizer, &row.response, longest).map_err(adapter::error)?;
+            rows.push(GenerateRow { index, prompt });
+        }
+    }
+    Ok(rows)
+}
+
+/// Asks the base model without the adapter about the first pairs. Sorts the pairs by their place in the corpus.
+pub fn evaluate(
+    job: &Job<'_>,
+    corpus: &[CorpusRow],
+    pairs: &mut [GeneratedPair],
+    control: &Control,
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<()> {
+    pairs.sort_by_key(|pair| pair.index);
+    evaluate::evaluate(job, corpus, pairs, control, emit)
 }
 
 /// Longest prompt in tokens: prompt and new tokens together stay within what training saw, but the prompt never
@@ -183,52 +214,75 @@ pub fn max_prompt(max_length: usize, max_new_tokens: usize, context: usize) -> R
 }
 
 /// The pair that a row of the model's output is.
-pub fn scored(row: &GeneratedRow, source: &CorpusRow, template: &Template) -> GeneratedPair {
-    let ended = row.ended();
-    let score = |generated: &str| {
-        engine::score::score_pair(&ScoreInput {
-            response: &source.response,
-            generated,
-            reference: source.reference.as_deref(),
-            ended: Some(ended),
-        })
-    };
-    let generated = template.extract(&row.text).to_owned();
+pub fn scored(row: &GeneratedRow, source: &CorpusRow, job: &Job<'_>, control: &Control) -> Result<GeneratedPair> {
     // What `extract` takes away is the target's own text and its end marker, never a leak of the prompt.
-    let scores = score(&generated);
-    GeneratedPair {
+    let extract = |text: &str| job.template.extract(text).to_owned();
+    let first = (&row.ids, &row.text, row.ended());
+    let others = row.others.iter().map(|other| (&other.ids, &other.text, other.stopped_by.is_some()));
+    let mut candidates: Vec<Candidate> = std::iter::once(first)
+        .chain(others)
+        .map(|(ids, text, ended)| {
+            let tokens = adapter::whole(ids.len());
+            Candidate { text: extract(text), tokens, ended, ..Candidate::default() }
+        })
+        .collect();
+    if candidates.len() > 1 {
+        rank::rank(&mut candidates, source, job, control)?;
+    }
+    let best = candidates[0].clone();
+    Ok(GeneratedPair {
         index: row.index,
         row: Some(source.row),
         source_id: source.source_id.clone(),
         url: source.url.clone(),
         response: source.response.clone(),
         reference: source.reference.clone(),
-        generated,
-        tokens: adapter::whole(row.ids.len()),
-        ended,
+        scores: engine::score::score_pair(&ScoreInput {
+            response: &source.response,
+            generated: &best.text,
+            reference: source.reference.as_deref(),
+            ended: Some(best.ended),
+        }),
+        generated: best.text,
+        tokens: best.tokens,
+        ended: best.ended,
         response_tokens_cut: adapter::whole(row.response_tokens_cut),
-        scores,
-        curation: None,
-    }
+        candidates: if candidates.len() > 1 { candidates } else { Vec::new() },
+        ..GeneratedPair::default()
+    })
 }
 
 /// Figures of all pairs together; tags are counted as the pairs carry them.
 pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
-    let inputs: Vec<ScoreInput<'_>> = pairs
-        .iter()
-        .map(|pair| ScoreInput {
-            response: &pair.response,
-            generated: &pair.generated,
-            reference: pair.reference.as_deref(),
-            ended: Some(pair.ended),
-        })
-        .collect();
+    let inputs: Vec<ScoreInput<'_>> = pairs.iter().map(input).collect();
     let scores: Vec<PairScores> = inputs
         .iter()
         .zip(pairs)
         .map(|(input, pair)| PairScores { tags: pair.scores.tags.clone(), ..engine::score::score_pair(input) })
         .collect();
-    engine::score::summarise(&inputs, &scores, SHUFFLE_SEED)
+    let measured: Vec<_> = pairs.iter().filter_map(|pair| pair.likelihood).collect();
+    let (generated, baselines): (Vec<_>, Vec<_>) = pairs
+        .iter()
+        .filter_map(|pair| {
+            // Whether a baseline ended by itself is not kept.
+            let own = ScoreInput { ended: None, ..input(pair) };
+            Some((own, ScoreInput { generated: pair.baseline.as_deref()?, ..own }))
+        })
+        .unzip();
+    spec::ScoreSummary {
+        likelihood: engine::score::likelihood_summary(&measured, evaluate::ranked(measured.len())),
+        baseline: engine::score::baseline_summary(&generated, &baselines),
+        ..engine::score::summarise(&inputs, &scores, SHUFFLE_SEED)
+    }
+}
+
+fn input(pair: &GeneratedPair) -> ScoreInput<'_> {
+    ScoreInput {
+        response: &pair.response,
+        generated: &pair.generated,
+        reference: pair.reference.as_deref(),
+        ended: Some(pair.ended),
+    }
 }
 
 /// One pair per line, durably.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Control;
-use spec::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, RunEvent, RunView};
+use spec::{AppError, CellConfig, CellKind, CellOutput, GeneratedPair, Rating, RunEvent, RunView};
 
 use crate::resources::Resources;
 
@@ -17,6 +17,7 @@ pub mod generate;
 mod histogram;
 mod model;
 mod model_cache;
+pub mod ratings;
 pub mod report;
 pub mod train;
 
@@ -53,6 +54,8 @@ pub struct Input {
     pub view: RunView,
     /// All pairs of a generate run, by row; empty for other kinds.
     pub pairs: Vec<GeneratedPair>,
+    /// Of those pairs, by people who did not know who wrote them.
+    pub ratings: Vec<Rating>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one is made per run")]

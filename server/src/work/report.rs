@@ -9,7 +9,7 @@ use spec::{
 };
 
 use super::data::TRAIN;
-use super::{Ended, Input, Result, RunContext, Session, check_file, curate, parts, phase};
+use super::{Ended, Input, Result, RunContext, Session, check_file, curate, parts, phase, ratings};
 use crate::adapter;
 use crate::clock::now_ms;
 
@@ -45,6 +45,7 @@ pub(super) fn execute(
         corpus: generate.corpus.clone(),
         scores: generate.scores.clone(),
         curate,
+        ratings: ratings::summary(&generate_input.pairs, &generate_input.ratings),
         overlap,
         pairs,
         provenance: Provenance {

@@ -6,8 +6,9 @@ use leptos::task::spawn_local;
 use super::link;
 use super::state::CurateState;
 use crate::components::clipboard;
+use crate::components::diff::word_diff;
 use crate::components::format::whole;
-use crate::components::pair::{marked_texts, pair_facts};
+use crate::components::pair::{baseline, candidate_note, marked_texts, pair_facts};
 use spec::{Curation, CurationPart, Decision, GeneratedPair};
 
 #[component]
@@ -70,7 +71,9 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
                     <dl class="texts">
                         <div><dt>"Instruction, generated"</dt><dd class="text">{marked}</dd></div>
                         {reference}
+                        {baseline(&pair)}
                     </dl>
+                    {candidates(state, &pair)}
                     <label for=note_name.clone()>"Note (not in reports)"</label>
                     <textarea id=note_name class="pair-note" rows="2" maxlength=Curation::MAX_TEXT.to_string()
                         prop:value=move || curation.get().note
@@ -85,6 +88,32 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
         </div>
     }
     .into_any()
+}
+
+/// The candidates that were ranked lower, each to be taken instead of the one that was ranked first.
+fn candidates(state: CurateState, pair: &GeneratedPair) -> Option<AnyView> {
+    let (first, others) = pair.candidates.split_first()?;
+    let index = pair.index;
+    let items = others
+        .iter()
+        .map(|candidate| {
+            let (text, note) = (candidate.text.clone(), candidate_note(candidate));
+            let marked = word_diff(&first.text, &text).1;
+            let take = move |_| state.change(index, CurationPart::Instruction(Some(text.clone())));
+            let can_take = !candidate.text.trim().is_empty();
+            view! {
+                <li>
+                    <span class="text">{marked}</span> " " <span class="note">{note}</span> " "
+                    {can_take.then(|| view! { <button type="button" class="quiet" on:click=take>"Use this one"</button> })}
+                </li>
+            }
+        })
+        .collect_view();
+    let note = format!(
+        "Other candidates; words that the generated instruction ({}) does not have are marked",
+        candidate_note(first)
+    );
+    Some(view! { <p class="note">{note}</p><ol class="candidates">{items}</ol> }.into_any())
 }
 
 fn button(

@@ -6,6 +6,7 @@ use crate::cells::{data_summary, integrity_sentence, model_name, train_result};
 use crate::components::chart::LossChart;
 use crate::components::facts::{fact, facts, noted};
 use crate::components::format::{counted, whole};
+use crate::components::ratings::rating_tables;
 use crate::components::scores::score_tables;
 use crate::components::settings::settings_table;
 use spec::{EvaluationPoint, ModelOutput, Report, Setting, Settings, StepCurve};
@@ -32,6 +33,7 @@ pub fn method(report: &Report, pairs: u64) -> AnyView {
         </p>
         <h3 id="metrics">"Metrics"</h3>
         {score_tables(&report.scores)}
+        {report.ratings.as_ref().map(|ratings| view! { <h3>"Ratings by people"</h3> {rating_tables(ratings)} })}
         <h3>"Training"</h3>
         {loss_chart(report.curve.clone(), report.evaluations.clone())}
         <p>

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::format::{counted, figure, percent, whole};
-use spec::{CuratedReport, Report, ScoreSummary};
+use spec::{CuratedReport, RatedText, Report, ScoreSummary};
 
 /// With fewer references than this the interval is too wide to tell much.
 const FEW: u64 = 50;
@@ -37,13 +37,27 @@ pub fn verdict(report: &Report, pairs: u64) -> AnyView {
     if let Some(baseline) = scores.rouge_l_shuffled {
         figures.push(("Shuffled baseline", figure(baseline), "ROUGE-L against other references".to_owned()));
     }
+    if let Some(base) = scores.baseline.as_ref().and_then(|summary| summary.baseline.rouge_l) {
+        figures.push(("Base model", figure(base.mean), "ROUGE-L without the adapter".to_owned()));
+    }
+    if let Some(likelihood) = &scores.likelihood {
+        let chance = format!("own response found among {}", whole(likelihood.ranked));
+        figures.push(("Pick-out rate", percent(likelihood.picked_out.generated.mean), chance));
+    }
+    if let Some(ratings) = &report.ratings {
+        for means in &ratings.texts {
+            let by = format!("{}, rated blind: grade 4 or 5", counted(means.rated, "text"));
+            figures.push((relevant(means.text), percent(means.relevant.mean), by));
+        }
+    }
     let figures = figures
         .into_iter()
         .map(|(name, value, note)| {
             view! { <div><dt>{name}</dt><dd>{value} " " <span class="note">{note}</span></dd></div> }
         })
         .collect_view();
-    let limits = limits(scores).into_iter().map(|limit| view! { <li>{limit}</li> }).collect_view();
+    let nobody = report.ratings.is_none().then(|| "Nobody rated these pairs blind.".to_owned());
+    let limits = limits(scores).into_iter().chain(nobody).map(|limit| view! { <li>{limit}</li> }).collect_view();
     view! {
         <section class="verdict" aria-labelledby="verdict">
             <h2 id="verdict">"Verdict"</h2>
@@ -53,6 +67,14 @@ pub fn verdict(report: &Report, pairs: u64) -> AnyView {
         </section>
     }
     .into_any()
+}
+
+fn relevant(text: RatedText) -> &'static str {
+    match text {
+        RatedText::Generated => "Relevant, by people",
+        RatedText::Baseline => "Relevant, base model",
+        RatedText::Reference => "Relevant, reference",
+    }
 }
 
 /// How many pairs are kept, and by whom.
@@ -85,6 +107,9 @@ pub fn untagged(scores: &ScoreSummary) -> String {
 /// What the figures mean, and what they cannot tell.
 fn limits(scores: &ScoreSummary) -> Vec<String> {
     let mut limits = vec![LIMIT.to_owned()];
+    if scores.baseline.is_none() {
+        limits.push("What the base model writes without the adapter was not measured.".to_owned());
+    }
     if scores.rouge_l.is_none() {
         limits.push(
             "The corpus has no human references: ROUGE-L, which compares with them, was not measured.".to_owned(),
@@ -164,7 +189,7 @@ mod tests {
         };
         assert_eq!((is_above(&own(0.08)), is_above(&own(0.1))), (Some(false), Some(true)));
         let none = limits(&ScoreSummary { pairs: 3, ..ScoreSummary::default() });
-        assert!(none.len() == 2 && none[1].contains("no human references"), "{none:?}");
+        assert!(none.len() == 3 && none[2].contains("no human references"), "{none:?}");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The decoding loop (continuous batching): rows are prefilled packed and decoded together, one token of each at a
 //! time; when a row is finished, the next one is prefilled at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 use spec::{GenerateConfig, WeightFormat};
 
 use super::sampler::Sampler;
-use super::{GenerateEvent, GenerateRow, GeneratedRow};
+use super::{GenerateEvent, GenerateRow, GeneratedRow, GeneratedText};
 use crate::control::Control;
 use crate::model::BaseModel;
 use crate::model::llama::{DropoutSeed, Int8Weights, Llama, Matmul, Pass};
@@ -24,6 +24,7 @@ const MIN_PREFIX: usize = 16;
 /// A row that is being generated.
 struct Active<'a> {
     row: &'a GenerateRow,
+    candidate: u32,
     cache: KvCache,
     sampler: Sampler,
     stream: TextStream,
@@ -39,6 +40,8 @@ struct Decoder<'a> {
     int8: Option<&'a Int8Weights>,
     control: &'a Control,
     on_event: &'a mut dyn FnMut(GenerateEvent),
+    /// Finished candidates of rows that have unfinished ones, by row and number.
+    finished: BTreeMap<u32, BTreeMap<u32, GeneratedText>>,
 }
 
 /// [`super::generate`] on given weights (an adapter merged in, or not).
@@ -69,13 +72,16 @@ pub(crate) fn generate_with(
             Error::invalid("weights", "int8", limit)
         })?),
     };
-    let mut decoder = Decoder { model, llama, stop_ids, config, int8: int8.as_ref(), control, on_event };
+    let mut decoder =
+        Decoder { model, llama, stop_ids, config, int8: int8.as_ref(), control, on_event, finished: BTreeMap::new() };
     let prefix = decoder.prefill_prefix(rows)?;
     let mut waiting: VecDeque<&GenerateRow> = rows.iter().collect();
     let mut active: Vec<Active<'_>> = Vec::with_capacity(config.batch_size as usize);
     while !(waiting.is_empty() && active.is_empty()) {
         control.check()?;
-        let free = config.batch_size as usize - active.len();
+        // A row's candidates begin together, so that its prompt is prefilled once.
+        let free = (config.batch_size as usize).saturating_sub(active.len()) / config.candidates as usize;
+        let free = if active.is_empty() { free.max(1) } else { free };
         if free > 0 && !waiting.is_empty() {
             active.extend(decoder.prefill(&mut waiting, free, prefix.as_ref())?);
         } else {
@@ -111,7 +117,7 @@ impl<'a> Decoder<'a> {
         Ok(Some(cache))
     }
 
-    /// Prefills the prompts of the next rows, at most `free` of them, and draws their first token.
+    /// Prefills the prompts of the next rows, at most `free` of them, and draws the first token of each candidate.
     fn prefill(
         &mut self,
         waiting: &mut VecDeque<&'a GenerateRow>,
@@ -157,24 +163,37 @@ impl<'a> Decoder<'a> {
             &mut |layer, q, k, v| attend_cached(&mut rows, layer, q, k, v, &new),
             Some(&last),
         )?;
-        let mut started: Vec<Active<'a>> = chosen
-            .into_iter()
-            .zip(caches)
-            .zip(new)
-            .map(|((row, mut cache), new)| {
-                cache.advance(new);
-                Active {
-                    row,
-                    cache,
-                    sampler: Sampler::new(self.config, row.index, &row.prompt.ids),
-                    stream: TextStream::default(),
-                    ids: Vec::new(),
-                    text: String::new(),
-                }
-            })
-            .collect();
+        let candidates = self.config.candidates;
+        let mut started: Vec<Active<'a>> = Vec::with_capacity(chosen.len() * candidates as usize);
+        for ((row, mut cache), new) in chosen.into_iter().zip(caches).zip(new) {
+            cache.advance(new);
+            let of_others: Vec<KvCache> = (1..candidates).map(|_| self.copy(&cache, row)).collect();
+            started.extend((0..).zip(std::iter::once(cache).chain(of_others)).map(|(candidate, cache)| Active {
+                row,
+                candidate,
+                cache,
+                sampler: Sampler::new(self.config, row.index, candidate, &row.prompt.ids),
+                stream: TextStream::default(),
+                ids: Vec::new(),
+                text: String::new(),
+            }));
+        }
+        let hidden = if candidates == 1 {
+            hidden
+        } else {
+            let [rows, width] = hidden.dims();
+            hidden.reshape([rows, 1, width]).repeat_dim(1, candidates as usize).reshape([started.len(), width])
+        };
         self.draw(&mut started, hidden)?;
         Ok(started)
+    }
+
+    /// A copy of a prefilled prompt with room for new tokens.
+    fn copy(&self, prompt: &KvCache, row: &GenerateRow) -> KvCache {
+        let capacity = row.prompt.ids.len() + self.config.max_new_tokens as usize;
+        let mut copy = KvCache::new(&self.model.config, capacity, &self.llama.device);
+        copy.copy_prefix(prompt, prompt.length());
+        copy
     }
 
     /// One token for each active row.
@@ -233,7 +252,9 @@ impl<'a> Decoder<'a> {
             let text = row.stream.push(&self.model.tokenizer, id)?;
             if !text.is_empty() {
                 row.text.push_str(&text);
-                (self.on_event)(GenerateEvent::Token { index: row.row.index, text });
+                if row.candidate == 0 {
+                    (self.on_event)(GenerateEvent::Token { index: row.row.index, text });
+                }
             }
             if row.ids.len() >= self.config.max_new_tokens as usize {
                 self.finish(row, None);
@@ -246,13 +267,18 @@ impl<'a> Decoder<'a> {
     }
 
     fn finish(&mut self, row: Active<'a>, stopped_by: Option<u32>) {
-        (self.on_event)(GenerateEvent::Row(GeneratedRow {
-            index: row.row.index,
-            // Decoded as a whole: the stream may hold back bytes of an incomplete character.
-            text: self.model.tokenizer.decode(&row.ids).unwrap_or(row.text),
-            ids: row.ids,
-            stopped_by,
-            response_tokens_cut: row.row.prompt.response_tokens_cut,
-        }));
+        // Decoded as a whole: the stream may hold back bytes of an incomplete character.
+        let text = self.model.tokenizer.decode(&row.ids).unwrap_or(row.text);
+        let index = row.row.index;
+        let finished = self.finished.entry(index).or_default();
+        finished.insert(row.candidate, GeneratedText { ids: row.ids, text, stopped_by });
+        if finished.len() < self.config.candidates as usize {
+            return;
+        }
+        let mut texts = self.finished.remove(&index).unwrap_or_default().into_values();
+        let Some(GeneratedText { ids, text, stopped_by }) = texts.next() else { return };
+        let response_tokens_cut = row.row.prompt.response_tokens_cut;
+        let others = texts.collect();
+        (self.on_event)(GenerateEvent::Row(GeneratedRow { index, ids, text, stopped_by, response_tokens_cut, others }));
     }
 }

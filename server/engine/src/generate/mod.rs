@@ -5,6 +5,7 @@
 mod decode;
 mod sampler;
 
+use serde::{Deserialize, Serialize};
 use spec::GenerateConfig;
 
 use crate::Result;
@@ -29,11 +30,9 @@ pub struct GenerateRow {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum GenerateEvent {
-    /// Text that a row grew by.
-    Token {
-        index: u32,
-        text: String,
-    },
+    /// Text that a row's first candidate grew by.
+    Token { index: u32, text: String },
+    /// All candidates of a row are finished.
     Row(GeneratedRow),
 }
 
@@ -46,6 +45,16 @@ pub struct GeneratedRow {
     /// The stop token that ended it; None where it ran to the limit.
     pub stopped_by: Option<u32>,
     pub response_tokens_cut: usize,
+    /// Further candidates, in the order of their random streams; the first is above.
+    pub others: Vec<GeneratedText>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeneratedText {
+    /// As of the row.
+    pub ids: Vec<u32>,
+    pub text: String,
+    pub stopped_by: Option<u32>,
 }
 
 impl GeneratedRow {
@@ -58,7 +67,7 @@ impl GeneratedRow {
 /// `config` is validated. Writes for every row; rows come as they finish. Stopped by `control`: [`crate::Error::Stopped`], what was given out
 /// stays valid.
 ///
-/// Each row draws from a stream of its own, seeded by `config.seed` and its index, so its text does not depend on which
+/// Each candidate of a row draws from a stream of its own, seeded by `config.seed`, the row's index and its number, so its text does not depend on which
 /// rows are written beside it, but for the rounding of products whose number of rows differs (docs/FORMATS.md).
 pub fn generate(
     model: &BaseModel,

@@ -16,9 +16,9 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(config: &GenerateConfig, index: u32, prompt: &[u32]) -> Self {
+    pub(super) fn new(config: &GenerateConfig, index: u32, candidate: u32, prompt: &[u32]) -> Self {
         let seen = if config.repetition_penalty == 1.0 { BTreeSet::new() } else { prompt.iter().copied().collect() };
-        Self { random: stream(config.seed, Purpose::Sampling, u64::from(index), 0), seen }
+        Self { random: stream(config.seed, Purpose::Sampling, u64::from(index), u64::from(candidate)), seen }
     }
 
     /// logits: [vocabulary]. None where none of them is finite.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn draws(config: &GenerateConfig, logits: &[f32], times: usize) -> Vec<u32> {
-        let mut sampler = Sampler::new(config, 0, &[]);
+        let mut sampler = Sampler::new(config, 0, 0, &[]);
         (0..times).map(|_| sampler.next(&mut logits.to_vec(), config).unwrap()).collect()
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let config = config();
         let logits = [0.0_f32; 64];
         let of = |index| {
-            let mut sampler = Sampler::new(&config, index, &[]);
+            let mut sampler = Sampler::new(&config, index, 0, &[]);
             (0..16).map(|_| sampler.next(&mut logits.to_vec(), &config).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(of(3), of(3));
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn the_penalty_pushes_seen_tokens_down_whatever_their_sign() {
         let config = GenerateConfig { repetition_penalty: 2.0, ..greedy() };
-        let mut sampler = Sampler::new(&config, 0, &[0]);
+        let mut sampler = Sampler::new(&config, 0, 0, &[0]);
         assert_eq!(sampler.next(&mut [1.5, 1.0, -9.0], &config), Some(1));
         // Now 0 and 1 have been seen: 1.5 / 2, 1.0 / 2 against 0.8.
         assert_eq!(sampler.next(&mut [1.5, 1.0, 0.8], &config), Some(2));
@@ -186,6 +186,6 @@ mod tests {
 
     #[test]
     fn nothing_finite_is_an_answer_not_a_panic() {
-        assert_eq!(Sampler::new(&config(), 0, &[]).next(&mut [f32::NAN, f32::INFINITY], &config()), None);
+        assert_eq!(Sampler::new(&config(), 0, 0, &[]).next(&mut [f32::NAN, f32::INFINITY], &config()), None);
     }
 }

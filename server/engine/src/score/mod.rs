@@ -5,6 +5,7 @@
 
 mod interner;
 mod overlap;
+mod rating;
 mod summary;
 mod tags;
 #[cfg(test)]
@@ -14,7 +15,8 @@ use spec::PairScores;
 
 use crate::words;
 
-pub use summary::{rouge_l_interval, summarise};
+pub use rating::{krippendorff_alpha, spearman};
+pub use summary::{agreement, baseline_summary, likelihood_summary, mean_of, rouge_l_interval, share_of, summarise};
 
 #[derive(Clone, Copy, Debug)]
 pub struct ScoreInput<'a> {

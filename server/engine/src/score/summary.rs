@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 
 use rand::Rng;
-use spec::{Interval, PairScores, ScoreSummary, Tag, TagCount, TextFigures};
+use spec::{
+    BaselineFigures, BaselineSummary, Beside, Interval, JudgeSummary, LikelihoodSummary, Mean, MeansBeside,
+    PairLikelihood, PairScores, ScoreSummary, Tag, TagCount, TextFigures,
+};
 
 use super::interner::WordInterner;
 use super::overlap::{copying, rouge_l};
-use super::{COPIED_RUN, ScoreInput, whole};
+use super::{COPIED_RUN, ScoreInput, score_pair, whole};
 use crate::words;
 
 /// `scores` are those of [`super::score_pair`] for `inputs`, in the same order.
@@ -61,7 +64,133 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
             .map(|&tag| TagCount { tag, count: count(scores, |score| score.tags.contains(&tag)) })
             .collect(),
         without_tags: count(scores, |score| score.tags.is_empty()),
+        likelihood: None,
+        baseline: None,
     }
+}
+
+/// Means of the pairs that were measured; None without any. `ranked`: among how many responses the own one was ranked.
+pub fn likelihood_summary(measured: &[PairLikelihood], ranked: u64) -> Option<LikelihoodSummary> {
+    if measured.is_empty() {
+        return None;
+    }
+    let picked_out = |which: fn(&Beside) -> Option<f64>| {
+        share_of(&measured.iter().filter_map(|pair| which(&pair.rank)).map(|rank| rank == 1.0).collect::<Vec<_>>())
+    };
+    let aligned: Vec<f64> = measured.iter().filter_map(|pair| pair.grade.reference).collect();
+    let shuffled: Vec<f64> = measured.iter().filter_map(|pair| pair.grade.reference_shuffled).collect();
+    let judge = (aligned.len() >= 2 && shuffled.len() >= 2).then(|| JudgeSummary {
+        separation: area_under_roc(&aligned, &shuffled),
+        grade: beside(measured, |pair| pair.grade),
+    });
+    Some(LikelihoodSummary {
+        pairs: measured.len() as u64,
+        ranked,
+        cycle: beside(measured, |pair| pair.cycle),
+        pmi: beside(measured, |pair| pair.pmi),
+        picked_out: MeansBeside {
+            generated: picked_out(|rank| Some(rank.generated)).unwrap_or_default(),
+            reference: picked_out(|rank| rank.reference),
+            shuffled: (ranked > 0).then(|| Mean { mean: 1.0 / ranked as f64, interval: None }),
+        },
+        judge,
+    })
+}
+
+fn beside(measured: &[PairLikelihood], which: fn(&PairLikelihood) -> Beside) -> MeansBeside {
+    let mean = |value: fn(&Beside) -> Option<f64>| {
+        mean_of(&measured.iter().filter_map(|pair| value(&which(pair))).collect::<Vec<_>>())
+    };
+    MeansBeside {
+        generated: mean(|beside| Some(beside.generated)).unwrap_or_default(),
+        reference: mean(|beside| beside.reference),
+        shuffled: mean(|beside| beside.shuffled),
+    }
+}
+
+/// `generated` and `baseline` are of the same responses, in the same order. None without any.
+pub fn baseline_summary(generated: &[ScoreInput<'_>], baseline: &[ScoreInput<'_>]) -> Option<BaselineSummary> {
+    if baseline.is_empty() {
+        return None;
+    }
+    let figures = |inputs: &[ScoreInput<'_>]| {
+        let scores: Vec<PairScores> = inputs.iter().map(score_pair).collect();
+        let summary = summarise(inputs, &scores, 0);
+        let rouge: Vec<f64> = scores.iter().filter_map(|score| score.rouge_l).collect();
+        let figures = BaselineFigures {
+            rouge_l: rouge_l_mean(&rouge),
+            without_tags: summary.without_tags,
+            copied: summary.generated.copied,
+            median_words: summary.generated.median_words,
+        };
+        (figures, rouge)
+    };
+    let (of_generated, rouge) = figures(generated);
+    let (of_baseline, base_rouge) = figures(baseline);
+    let gain: Vec<f64> = rouge.iter().zip(&base_rouge).map(|(own, base)| own - base).collect();
+    Some(BaselineSummary {
+        pairs: baseline.len() as u64,
+        generated: of_generated,
+        baseline: of_baseline,
+        rouge_l_gain: mean_of(&gain).filter(|_| gain.len() > 1),
+    })
+}
+
+/// None without values.
+pub fn mean_of(values: &[f64]) -> Option<Mean> {
+    (!values.is_empty()).then(|| Mean { mean: mean(values.iter().copied()), interval: mean_interval(values) })
+}
+
+fn rouge_l_mean(values: &[f64]) -> Option<Mean> {
+    Some(Mean { interval: rouge_l_interval(values), ..mean_of(values)? })
+}
+
+/// The share of those that hold, with Wilson's 95 % interval, which is right for few values and for shares near 0 and 1. None
+/// without values.
+pub fn share_of(hits: &[bool]) -> Option<Mean> {
+    if hits.is_empty() {
+        return None;
+    }
+    let (count, z) = (hits.len() as f64, 1.96);
+    let share = hits.iter().filter(|hit| **hit).count() as f64 / count;
+    let middle = (share + z * z / (2.0 * count)) / (1.0 + z * z / count);
+    let half = z / (1.0 + z * z / count) * (share * (1.0 - share) / count + z * z / (4.0 * count * count)).sqrt();
+    Some(Mean {
+        mean: share,
+        interval: Some(Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) }),
+    })
+}
+
+/// The probability that one of `above` exceeds one of `below` (ties count half), with the interval of Hanley & McNeil 1982.
+fn area_under_roc(above: &[f64], below: &[f64]) -> Mean {
+    let wins: f64 = above
+        .iter()
+        .flat_map(|a| below.iter().map(move |b| a.total_cmp(b)))
+        .map(|order| match order {
+            std::cmp::Ordering::Greater => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Less => 0.0,
+        })
+        .sum();
+    let (m, n) = (above.len() as f64, below.len() as f64);
+    let area = wins / (m * n);
+    let (q1, q2) = (area / (2.0 - area), 2.0 * area * area / (1.0 + area));
+    let variance = (area * (1.0 - area) + (m - 1.0) * (q1 - area * area) + (n - 1.0) * (q2 - area * area)) / (m * n);
+    let half = 1.96 * variance.max(0.0).sqrt();
+    Mean { mean: area, interval: Some(Interval { low: (area - half).max(0.0), high: (area + half).min(1.0) }) }
+}
+
+/// Of each text, its mean ROUGE-L F1 against the others: what most agree on is likely right (minimum Bayes risk decoding;
+/// Kumar & Byrne 2004). 0 for a single text.
+pub fn agreement(texts: &[&str]) -> Vec<f64> {
+    let mut interner = WordInterner::default();
+    let words: Vec<Vec<u32>> = texts.iter().map(|text| interner.words(text)).collect();
+    (0..words.len())
+        .map(|own| {
+            let others = (0..words.len()).filter(|other| *other != own);
+            mean(others.map(|other| rouge_l(&words[own], &words[other])))
+        })
+        .collect()
 }
 
 /// Of the mean of ROUGE-L values, within their range.
@@ -165,6 +294,37 @@ mod tests {
         assert!((half(100) - 1.96 * 0.1 / 99_f64.sqrt()).abs() < 1e-12);
         assert!((half(400) / half(100) - 0.5).abs() < 0.01);
         assert_eq!(rouge_l_interval(&[0.0, 1.0]), Some(Interval { low: 0.0, high: 1.0 }));
+    }
+
+    #[test]
+    fn what_most_candidates_say_agrees_most() {
+        let texts =
+            ["Write a poem about rain", "Write a poem on rain", "Write a short poem about rain", "Name a river"];
+        let found = agreement(&texts);
+        assert!(found[0] > found[3] && found[1] > found[3] && found[0] >= found[2], "{found:?}");
+        assert_eq!(agreement(&["alone"]), [0.0]);
+    }
+
+    #[test]
+    fn the_area_under_the_curve_is_one_half_for_equal_grades_and_one_for_separate_ones() {
+        let same = area_under_roc(&[3.0; 40], &[3.0; 40]);
+        assert_eq!(same.mean, 0.5);
+        assert!(same.interval.unwrap().low < 0.5);
+        assert_eq!(area_under_roc(&[4.0, 5.0], &[1.0, 2.0]).mean, 1.0);
+        // Hanley & McNeil 1982, table: area 0.893, 51 and 58 cases, standard error 0.032.
+        let (q1, q2, area) = (0.893 / 1.107, 2.0 * 0.893 * 0.893 / 1.893, 0.893_f64);
+        let variance: f64 =
+            (area * (1.0 - area) + 50.0 * (q1 - area * area) + 57.0 * (q2 - area * area)) / (51.0 * 58.0);
+        assert!((variance.sqrt() - 0.032).abs() < 0.001, "{}", variance.sqrt());
+    }
+
+    #[test]
+    fn a_share_of_none_or_all_still_has_a_wide_interval_when_there_are_few() {
+        let none = share_of(&[false; 10]).unwrap().interval.unwrap();
+        assert!(none.low == 0.0 && (none.high - 0.278).abs() < 0.001, "{none:?}");
+        let all = share_of(&[true; 10]).unwrap().interval.unwrap();
+        assert!((all.low - 0.722).abs() < 0.001 && all.high == 1.0, "{all:?}");
+        assert_eq!(share_of(&[]), None);
     }
 
     #[test]

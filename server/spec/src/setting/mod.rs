@@ -100,6 +100,7 @@ pub enum Group {
     Template,
     Evaluation,
     Sampling,
+    Candidates,
 }
 
 impl Group {
@@ -114,6 +115,7 @@ impl Group {
             Self::Template => "Template and loss",
             Self::Evaluation => "Evaluation and checkpoints",
             Self::Sampling => "Sampling",
+            Self::Candidates => "Candidates and evaluation",
         }
     }
 }

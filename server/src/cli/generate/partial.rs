@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engine::generate::GeneratedRow;
+use engine::generate::{GeneratedRow, GeneratedText};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::{AppError, GeneratedPair};
@@ -55,6 +55,8 @@ struct Row {
     text: String,
     stopped_by: Option<u32>,
     response_tokens_cut: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<GeneratedText>,
 }
 
 impl Partial {
@@ -250,6 +252,7 @@ impl From<&GeneratedRow> for Row {
             text: row.text.clone(),
             stopped_by: row.stopped_by,
             response_tokens_cut: row.response_tokens_cut,
+            others: row.others.clone(),
         }
     }
 }
@@ -262,6 +265,7 @@ impl From<Row> for GeneratedRow {
             text: row.text,
             stopped_by: row.stopped_by,
             response_tokens_cut: row.response_tokens_cut,
+            others: row.others,
         }
     }
 }
@@ -274,7 +278,8 @@ mod tests {
 
     fn row(index: u32) -> GeneratedRow {
         let text = format!("text {index}\n");
-        GeneratedRow { index, ids: vec![index, 7], text, stopped_by: Some(2), response_tokens_cut: 1 }
+        let others = vec![GeneratedText { ids: vec![index], text: String::new(), stopped_by: None }];
+        GeneratedRow { index, ids: vec![index, 7], text, stopped_by: Some(2), response_tokens_cut: 1, others }
     }
 
     #[test]

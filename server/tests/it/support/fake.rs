@@ -83,10 +83,7 @@ pub fn pair(index: u32) -> GeneratedPair {
         generated: format!("Write text {index}"),
         tokens: 4,
         ended: tags.is_empty(),
-        response_tokens_cut: 0,
         row: Some(u64::from(index) + 1),
-        source_id: None,
-        url: None,
         scores: PairScores {
             words: 10 - index,
             rouge_l: (index < 3).then(|| f64::from(index) / 10.0),
@@ -95,7 +92,7 @@ pub fn pair(index: u32) -> GeneratedPair {
             density: 1.0,
             tags,
         },
-        curation: None,
+        ..GeneratedPair::default()
     }
 }
 
