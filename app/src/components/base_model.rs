@@ -8,8 +8,8 @@ use spec::{BaselineFigures, BaselineSummary, JudgeSummary, LikelihoodSummary, Me
 
 /// Nothing where nothing was evaluated.
 pub fn base_model(scores: &ScoreSummary) -> AnyView {
-    let baseline = scores.baseline.as_ref().map(baseline_table);
-    let likelihood = scores.likelihood.as_ref().map(likelihood_table);
+    let baseline = scores.baseline.as_deref().map(baseline_table);
+    let likelihood = scores.likelihood.as_deref().map(likelihood_table);
     view! { {baseline} {likelihood} }.into_any()
 }
 
@@ -158,12 +158,12 @@ mod tests {
         let with = |low| {
             let judge = JudgeSummary { separation: mean(0.6, low, 0.7), ..JudgeSummary::default() };
             let likelihood = LikelihoodSummary { pairs: 20, ranked: 20, judge: Some(judge), ..Default::default() };
-            base_model(&ScoreSummary { likelihood: Some(likelihood), ..ScoreSummary::default() }).to_html()
+            base_model(&ScoreSummary { likelihood: Some(Box::new(likelihood)), ..ScoreSummary::default() }).to_html()
         };
         let unfit = with(0.48);
-        assert!(unfit.contains("are not shown") && !unfit.contains(">Grade"), "{unfit}");
+        assert!(unfit.contains("are not shown") && !unfit.contains("as a judge, 1 to 5"), "{unfit}");
         let fit = with(0.52);
-        assert!(fit.contains("grades a reference") && fit.contains(">Grade"), "{fit}");
+        assert!(fit.contains("grades a reference") && fit.contains("as a judge, 1 to 5"), "{fit}");
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         let with = |low| {
             let summary =
                 BaselineSummary { pairs: 20, rouge_l_gain: Some(mean(0.05, low, 0.1)), ..BaselineSummary::default() };
-            base_model(&ScoreSummary { baseline: Some(summary), ..ScoreSummary::default() }).to_html()
+            base_model(&ScoreSummary { baseline: Some(Box::new(summary)), ..ScoreSummary::default() }).to_html()
         };
         assert!(with(-0.01).contains("not clearly above") && with(0.01).contains("raises ROUGE-L"));
         assert_eq!(with_interval(&Mean { mean: 0.5, interval: None }, percent), percent(0.5));

@@ -59,7 +59,7 @@ pub fn pair_facts(pair: &GeneratedPair) -> AnyView {
     let tokens = format!("{}, {end}. ", counted(u64::from(pair.tokens), "token"));
     view! {
         <p class="note">{tokens}{score_line(&pair.scores)}{cut}</p>
-        {pair.likelihood.map(|likelihood| view! { <p class="note">{likelihood_line(&likelihood)}</p> })}
+        {pair.likelihood.as_deref().map(|likelihood| view! { <p class="note">{likelihood_line(likelihood)}</p> })}
         {source(pair)}
         <ul class="meanings">{meanings}</ul>
     }

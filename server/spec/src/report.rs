@@ -39,7 +39,7 @@ pub struct GeneratedPair {
     pub baseline: Option<String>,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub likelihood: Option<PairLikelihood>,
+    pub likelihood: Option<Box<PairLikelihood>>,
     /// What a person decided; stored apart from the pair, and frozen with it into reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curation: Option<Curation>,
@@ -172,10 +172,10 @@ pub struct ScoreSummary {
     pub without_tags: u64,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub likelihood: Option<LikelihoodSummary>,
+    pub likelihood: Option<Box<LikelihoodSummary>>,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<BaselineSummary>,
+    pub baseline: Option<Box<BaselineSummary>>,
 }
 
 /// Means of [`PairLikelihood`] over the evaluated pairs.

@@ -260,7 +260,7 @@ pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
         .zip(pairs)
         .map(|(input, pair)| PairScores { tags: pair.scores.tags.clone(), ..engine::score::score_pair(input) })
         .collect();
-    let measured: Vec<_> = pairs.iter().filter_map(|pair| pair.likelihood).collect();
+    let measured: Vec<_> = pairs.iter().filter_map(|pair| pair.likelihood.as_deref().copied()).collect();
     let (generated, baselines): (Vec<_>, Vec<_>) = pairs
         .iter()
         .filter_map(|pair| {
@@ -270,8 +270,8 @@ pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
         })
         .unzip();
     spec::ScoreSummary {
-        likelihood: engine::score::likelihood_summary(&measured, evaluate::ranked(measured.len())),
-        baseline: engine::score::baseline_summary(&generated, &baselines),
+        likelihood: engine::score::likelihood_summary(&measured, evaluate::ranked(measured.len())).map(Box::new),
+        baseline: engine::score::baseline_summary(&generated, &baselines).map(Box::new),
         ..engine::score::summarise(&inputs, &scores, SHUFFLE_SEED)
     }
 }

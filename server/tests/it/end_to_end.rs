@@ -23,7 +23,13 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
             samples: 1,
             ..TrainConfig::default()
         }),
-        CellConfig::Generate(GenerateConfig { limit: Some(3), max_new_tokens: 8, ..GenerateConfig::default() }),
+        CellConfig::Generate(GenerateConfig {
+            limit: Some(3),
+            max_new_tokens: 8,
+            candidates: 2,
+            evaluated_pairs: 2,
+            ..GenerateConfig::default()
+        }),
         CellConfig::Curate(CurateConfig { undecided_tagged: Decision::Keep, ..CurateConfig::default() }),
         CellConfig::Report(ReportConfig::default()),
     ];
@@ -38,6 +44,18 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
     assert_eq!(report.scores.rouge_l_interval.is_some(), report.scores.with_reference > 1);
     let curate = report.curate.unwrap();
     assert_eq!((curate.output.kept, curate.output.counts.undecided()), (3, 3));
+    for (at, pair) in report.pairs.iter().enumerate() {
+        assert_eq!((pair.candidates.len(), &pair.candidates[0].text), (2, &pair.generated));
+        assert_eq!(
+            (pair.baseline.is_some(), pair.likelihood.is_some()),
+            (at < 2, at < 2),
+            "the first two are evaluated"
+        );
+    }
+    let likelihood = report.scores.likelihood.as_ref().unwrap();
+    assert_eq!((likelihood.pairs, likelihood.ranked, likelihood.picked_out.shuffled.unwrap().mean), (2, 2, 0.5));
+    assert_eq!(report.scores.baseline.as_ref().unwrap().pairs, 2);
+    assert_eq!(report.ratings, None);
     let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
     assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty()));
 
@@ -54,10 +72,15 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
         part(1, CurationPart::Note("private".to_owned())),
     ];
     service.ask(CuratePairs { run: generate, changes }).await.unwrap();
+    let grades = [Some(4), Some(2), None, Some(5)];
+    service.ask(RateItem { run: generate, rater: "Ada".to_owned(), item: 0, grades }).await.unwrap();
     let second = finished(&service, experiment).await;
     let notebook = service.ask(GetNotebook { experiment }).await.unwrap();
     assert_eq!(run_of(&notebook, CellKind::Generate), generate, "nothing is generated again");
     assert!(notebook.cells.iter().all(|cell| cell.stale.is_empty()));
+    let ratings = second.ratings.as_ref().unwrap();
+    assert_eq!((ratings.raters, ratings.rated, ratings.texts.len()), (1, 1, 1));
+    assert_eq!(ratings.texts[0].means.map(|mean| mean.map(|mean| mean.mean)), [Some(4.0), Some(2.0), None, Some(5.0)]);
     let curate = second.curate.unwrap();
     assert_eq!((curate.output.kept, curate.output.counts.drop, curate.output.counts.edited), (2, 1, 1));
     assert_eq!(second.pairs[0].decision(), Some(Decision::Drop));

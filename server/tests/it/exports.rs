@@ -116,7 +116,8 @@ async fn every_shape_has_its_columns_and_leads_back_to_the_row_of_the_file() {
         json!({
             "source_row": 23, "source_id": "doc-2", "url": null, "instruction": EDITED, "response": AWKWARD,
             "generated": "Write text 2", "reference": "Reference 2", "decision": null, "kept": true, "tokens": 4,
-            "ended": true, "rouge_l": 0.2, "copied_run": 2, "coverage": 0.5, "density": 1.0, "tags": [], "note": NOTE
+            "ended": true, "rouge_l": 0.2, "copied_run": 2, "coverage": 0.5, "density": 1.0, "tags": [], "note": NOTE,
+            "baseline": null, "cycle": null, "pmi": null, "own_rank": null
         })
     );
     assert_eq!((&pairs[0]["source_id"], &pairs[1]["tags"]), (&Value::Null, &json!(["echo", "no_end"])));
@@ -142,7 +143,8 @@ async fn every_shape_has_its_columns_and_leads_back_to_the_row_of_the_file() {
     }
     let preference = it.rows(&format!("{run}?rows=preference")).await;
     let expected = json!({"source_row": 23, "source_id": "doc-2", "prompt": AWKWARD, "chosen": EDITED, "rejected": "Write text 2"});
-    assert_eq!(preference, [expected]);
+    let candidates = json!({"source_row": 43, "source_id": "doc-4", "prompt": pairs[4]["response"], "chosen": "Write text 4", "rejected": "Write another text 4"});
+    assert_eq!(preference, [expected, candidates], "an edit, and candidates that ranked first and last");
     it.server.stop().await;
 }
 

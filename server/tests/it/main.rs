@@ -14,6 +14,7 @@ mod kept_reports;
 mod live;
 mod load;
 mod pages;
+mod rating;
 mod reports;
 mod runs;
 mod saved_work;

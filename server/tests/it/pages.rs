@@ -15,7 +15,7 @@ const HOSTILE: &str = "</title></textarea></script><meta http-equiv=refresh cont
 const TRACES: [&str; 5] = ["<meta http-equiv", "<h1 id=injected", "<img src=x", "<script>alert", "</textarea></script"];
 
 /// Fields of JSON that hold spellings of ours, not texts.
-const SPELLED: [&str; 10] = [
+const SPELLED: [&str; 11] = [
     "type",
     "kind",
     "format",
@@ -24,6 +24,7 @@ const SPELLED: [&str; 10] = [
     "loss_on",
     "truncation",
     "weights",
+    "rank_by",
     "target_modules",
     "created_ms",
 ];

@@ -58,6 +58,27 @@ fn a_rows_text_depends_on_its_seed_and_not_on_its_neighbours() {
 }
 
 #[test]
+fn candidates_have_texts_of_their_own_and_the_first_is_that_of_a_single_one() {
+    let model = tiny();
+    let rows = rows(&model);
+    let alone = write(&model, None, &rows, &sampled(4, 5));
+    let many = write(&model, None, &rows, &GenerateConfig { candidates: 3, ..sampled(4, 5) });
+    for (index, row) in &many {
+        assert_eq!((&row.ids, &row.text, row.stopped_by), {
+            let first = &alone[index];
+            (&first.ids, &first.text, first.stopped_by)
+        });
+        assert_eq!(row.others.len(), 2);
+        assert!(row.others.iter().all(|other| other.ids != row.ids), "row {index}");
+        assert_ne!(row.others[0].ids, row.others[1].ids, "row {index}");
+    }
+    for batch_size in [1, 7, 100] {
+        let again = write(&model, None, &rows, &GenerateConfig { candidates: 3, ..sampled(batch_size, 5) });
+        assert_eq!(again, many, "batch {batch_size}");
+    }
+}
+
+#[test]
 fn rows_with_the_same_prompt_get_texts_of_their_own() {
     let model = tiny();
     let prompt = rows(&model)[0].prompt.ids.clone();

@@ -124,7 +124,7 @@ fn measure(likelihoods: &Likelihoods<'_>, pairs: &mut [GeneratedPair], on_pair: 
         likelihood.rank = Beside { generated: rank(at), reference: reference(at).map(rank), ..Beside::default() };
     }
     for (pair, likelihood) in pairs.iter_mut().zip(measured) {
-        pair.likelihood = Some(likelihood);
+        pair.likelihood = Some(Box::new(likelihood));
     }
     Ok(())
 }

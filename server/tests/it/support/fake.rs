@@ -73,6 +73,11 @@ pub fn finish(assignment: &RunContext, emit: Emit<'_>) -> Ended {
 
 pub const PAIRS: u32 = 7;
 
+fn candidates() -> Vec<Candidate> {
+    let candidate = |text: &str, rank_score| Candidate { text: text.to_owned(), rank_score, ..Candidate::default() };
+    vec![candidate("Write text 4", 0.5), candidate("Write another text 4", 0.25)]
+}
+
 /// The tags, figures and texts differ from pair to pair.
 pub fn pair(index: u32) -> GeneratedPair {
     let tags = if index.is_multiple_of(2) { vec![] } else { vec![Tag::Echo, Tag::NoEnd] };
@@ -92,6 +97,13 @@ pub fn pair(index: u32) -> GeneratedPair {
             density: 1.0,
             tags,
         },
+        // One pair has what the base model and further candidates add.
+        baseline: (index == 4).then(|| "What the base model wrote".to_owned()),
+        likelihood: (index == 4).then(|| {
+            let beside = |generated| Beside { generated, reference: Some(0.5), ..Beside::default() };
+            Box::new(PairLikelihood { cycle: beside(0.25), pmi: beside(0.75), rank: beside(1.0), grade: beside(3.0) })
+        }),
+        candidates: if index == 4 { candidates() } else { Vec::new() },
         ..GeneratedPair::default()
     }
 }
