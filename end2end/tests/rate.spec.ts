@@ -62,6 +62,8 @@ test("a person takes another candidate than the one that ranked first", async ({
   await list.goto(`${server.origin}/experiments/${notebook.id}`);
   await connected(list);
   const table = list.getByRole("region", { name: "Decide on pairs" });
+  await table.getByRole("button", { name: "Replay" }).click();
+  await expect(table.locator("[data-replay]")).toHaveText("Identical: the same text came out again.");
   const others = table.locator(".candidates li");
   await expect(others).toHaveCount(2);
   const text = await others.first().locator(".text").innerText();

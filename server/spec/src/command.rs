@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{
     AppError, CellKind, CompareQuery, Comparison, CurationChange, CurationCounts, DataFile, Decision,
     ExperimentSummary, GenerateRun, GeneratedPair, Grades, MatchingPairs, ModelChoice, Notebook, PairFilter, PairsPage,
-    PairsQuery, Preset, RatingItem, RatingSummary, Report, ReportQuery, RunView, ShareLink, StaleReason, StopMode,
-    SystemInfo,
+    PairsQuery, Preset, RatingItem, RatingSummary, Replayed, Report, ReportQuery, RunView, ShareLink, StaleReason,
+    StopMode, SystemInfo,
 };
 
 /// A command's struct: its parameters, its name on the wire, and what answers it.
@@ -140,6 +140,9 @@ commands! {
     rate_item RateItem { run: i64, rater: String, item: u32, grades: Grades } -> ();
     /// None where nobody rated.
     get_rating_summary GetRatingSummary { run: i64 } -> Option<RatingSummary>;
+
+    /// Generates these pairs of a finished generate run anew, at most [`Replayed::MOST`], and compares the texts.
+    replay_pairs ReplayPairs { run: i64, indexes: Vec<u32> } -> Vec<Replayed>;
 
     list_models ListModels {} -> Vec<ModelChoice>;
     list_files ListFiles {} -> Vec<DataFile>;

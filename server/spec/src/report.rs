@@ -45,6 +45,26 @@ pub struct GeneratedPair {
     pub curation: Option<Curation>,
 }
 
+/// A pair that was generated anew from the files, weights, settings and seed of its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    pub index: u32,
+    pub row: u64,
+    /// As the run has it.
+    pub generated: String,
+    /// As it came out now.
+    pub again: String,
+}
+
+impl Replayed {
+    /// Pairs in one command.
+    pub const MOST: usize = 64;
+
+    pub fn is_identical(&self) -> bool {
+        self.generated == self.again
+    }
+}
+
 /// One of several instructions that were generated for a response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {

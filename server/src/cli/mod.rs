@@ -20,6 +20,7 @@ mod interrupt;
 mod model;
 mod output;
 mod progress;
+mod replay;
 mod report;
 mod run;
 mod score;
@@ -70,6 +71,8 @@ enum Verb {
     Run(run::Run),
     /// Resume a run that was stopped, failed or interrupted
     Resume(run::Resume),
+    /// Generate the pairs of a run anew, and say whether they are the same
+    Replay(replay::Replay),
     /// Inspect conversation files and turn them into pairs
     #[command(subcommand)]
     Data(data::Data),
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(verb) => verb.run(&output).map(done),
         Verb::Run(verb) => verb.run(&output).map(done),
         Verb::Resume(verb) => verb.run(&output).map(done),
+        Verb::Replay(verb) => verb.run(&output).map(|same| if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Verb::Data(verb) => verb.run(&output).map(done),
         Verb::Model(verb) => verb.run(&output).map(done),
         Verb::Train(verb) => verb.run(&output).map(done),

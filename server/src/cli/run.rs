@@ -84,7 +84,7 @@ impl Resume {
 }
 
 /// Opens the service, and closes it whatever happens: a run under way is saved.
-fn with_service(
+pub(super) fn with_service(
     folder: &DataFolderFlag,
     device: &DeviceFlag,
     body: impl FnOnce(&Arc<Service>, &tokio::runtime::Runtime) -> Result<()>,

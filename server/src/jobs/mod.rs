@@ -147,6 +147,12 @@ impl Jobs {
         self.limit
     }
 
+    /// Whether a run is computed or waits.
+    pub fn is_busy(&self) -> bool {
+        let state = self.state();
+        !state.waiting.is_empty() || !matches!(state.slot, Slot::Idle)
+    }
+
     /// A waiting run ends at once; a running one as soon as its work looks at its control.
     pub fn stop(&self, run: i64, mode: StopMode) -> Result<(), AppError> {
         let mut state = self.state();

@@ -113,6 +113,16 @@ impl Jobs {
         }
     }
 
+    /// What a finished run was computed from, to compute parts of it again.
+    pub fn context_of(&self, run: i64, control: &Control) -> Result<RunContext, AppError> {
+        self.context(run, control).map_err(|ending| match ending {
+            Ending::Failed(error) | Ending::Stopped(Some(error)) => error,
+            Ending::Stopped(None) | Ending::Done(_) => {
+                AppError::needs_run("What this run builds on is not there.", "Run the cells above it again.")
+            }
+        })
+    }
+
     fn context(&self, run: i64, control: &Control) -> Result<RunContext, Ending> {
         let row = self.store.run(run).map_err(AppError::from)?;
         row.check_readable().map_err(AppError::from)?;

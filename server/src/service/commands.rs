@@ -85,6 +85,7 @@ impl Core {
             C::AddKeptPairs(c) => answer(c, |c| self.add_kept_pairs(c.run)),
             C::ListGenerateRuns(c) => answer(c, |_| Ok(self.store.generate_runs()?)),
             C::CompareRuns(c) => answer(c, |c| self.compare(&c.query)),
+            C::ReplayPairs(c) => answer(c, |c| self.replay(c.run, &c.indexes)),
             C::GetRatingItems(c) => answer(c, |c| self.rating_items(c.run, &c.rater)),
             C::RateItem(c) => answer(c, |c| self.rate(c.run, &c.rater, c.item, c.grades)),
             C::GetRatingSummary(c) => answer(c, |c| self.rating_summary(c.run)),

@@ -13,6 +13,7 @@ mod fingerprint;
 mod plan;
 pub mod presets;
 mod rating;
+mod replay;
 mod runs;
 mod shares;
 mod stale;
@@ -50,6 +51,8 @@ struct Core {
     resources: Arc<Resources>,
     /// Commands that look first and then change take this, so that they see each other whole.
     commands: Mutex<()>,
+    /// Held while pairs are replayed.
+    replays: Mutex<()>,
     device: String,
     device_description: String,
     /// Held for as long as the process serves this data folder.
@@ -106,6 +109,7 @@ impl Service {
             folders,
             resources,
             commands: Mutex::new(()),
+            replays: Mutex::new(()),
             device: settings.device,
             device_description,
             _lock: lock,

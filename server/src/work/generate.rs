@@ -39,12 +39,64 @@ pub(super) fn execute(
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<Ended> {
     let started = Instant::now();
+    let source = session.resources.source(&config.file);
+    with_job(session, context, config, emit, |job, corpus, emit| {
+        let mut pairs: Vec<GeneratedPair> =
+            context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.rows.len()).cloned().collect();
+        let tokens_before = tokens(&pairs);
+        let decoding = run(job, &corpus.rows, &mut pairs, &mut |_| {}, &context.control, emit)?;
+        evaluate(job, &corpus.rows, &mut pairs, &context.control, emit)?;
+
+        phase(emit, "scoring");
+        write_pairs(&context.folder.join(PAIRS), &pairs)?;
+        Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
+            pairs: pairs.len() as u64,
+            seconds: context.earlier_s + started.elapsed().as_secs_f64(),
+            tokens: tokens(&pairs),
+            tokens_per_s: (tokens(&pairs) - tokens_before) as f64 / decoding.as_secs_f64().max(1e-3),
+            scores: summary(&pairs),
+            corpus: corpus_summary(corpus, source),
+        })))
+    })
+}
+
+/// Generates some pairs of a finished run anew, from the same files, weights, adapter, settings and seed; each of those is
+/// refused where it is no longer what the run used.
+pub fn replay(
+    session: &mut Session,
+    context: &RunContext,
+    config: &GenerateConfig,
+    indexes: &[u32],
+    emit: &mut dyn FnMut(RunEvent),
+) -> Result<Vec<GeneratedPair>> {
+    with_job(session, context, config, emit, |job, corpus, _| {
+        let rows = prompts(job, &corpus.rows, |index| indexes.contains(&index))?;
+        let mut written = Vec::with_capacity(rows.len());
+        let (control, stop) = (&context.control, job.template.stop_ids());
+        let mut each = |event| {
+            if let GenerateEvent::Row(row) = event {
+                written.push(row);
+            }
+        };
+        engine::generate::generate(job.base, job.lora, &rows, stop, config, control, &mut each)
+            .map_err(adapter::error)?;
+        written.iter().map(|row| scored(row, &corpus.rows[row.index as usize], job, control)).collect()
+    })
+}
+
+/// Reads corpus, model and adapter of a run, checks that they are what its inputs say, and does something with them.
+fn with_job<T>(
+    session: &mut Session,
+    context: &RunContext,
+    config: &GenerateConfig,
+    emit: &mut dyn FnMut(RunEvent),
+    act: impl FnOnce(&Job<'_>, Corpus, &mut dyn FnMut(RunEvent)) -> Result<T>,
+) -> Result<T> {
     let (_, model_config, model_output) = parts!(&context.inputs, Model);
     let (train_input, train_config, train_output) = parts!(&context.inputs, Train);
     phase(emit, "reading the responses");
     let corpus = corpus(&session.resources.verified_file(&config.file)?, config.limit);
     let corpus = corpus.map_err(|error| session.resources.by_name(&config.file, error))?;
-    let source = session.resources.source(&config.file);
     let base = model::load(session, &context.control, &model_config.model, emit)?;
     model::check_unchanged(base, model_output)?;
     phase(emit, "reading the adapter");
@@ -56,24 +108,8 @@ pub(super) fn execute(
     }
     let template = Template::new(train_config.template.clone(), &base.tokenizer).map_err(adapter::error)?;
     lora.check(base, &template).map_err(adapter::error)?;
-
     let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_seq_length, config };
-    let mut pairs: Vec<GeneratedPair> =
-        context.done_pairs.iter().filter(|pair| (pair.index as usize) < corpus.rows.len()).cloned().collect();
-    let tokens_before = tokens(&pairs);
-    let decoding = run(&job, &corpus.rows, &mut pairs, &mut |_| {}, &context.control, emit)?;
-    evaluate(&job, &corpus.rows, &mut pairs, &context.control, emit)?;
-
-    phase(emit, "scoring");
-    write_pairs(&context.folder.join(PAIRS), &pairs)?;
-    Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
-        pairs: pairs.len() as u64,
-        seconds: context.earlier_s + started.elapsed().as_secs_f64(),
-        tokens: tokens(&pairs),
-        tokens_per_s: (tokens(&pairs) - tokens_before) as f64 / decoding.as_secs_f64().max(1e-3),
-        scores: summary(&pairs),
-        corpus: corpus_summary(corpus, source),
-    })))
+    act(&job, corpus, emit)
 }
 
 fn tokens(pairs: &[GeneratedPair]) -> u64 {

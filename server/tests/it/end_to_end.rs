@@ -65,6 +65,12 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
         cell.and_then(|cell| cell.run.as_ref()).unwrap().run
     };
     let generate = run_of(&notebook, CellKind::Generate);
+    let replay = |indexes: Vec<u32>| service.ask(ReplayPairs { run: generate, indexes });
+    let replayed = replay(vec![2, 0]).await.unwrap();
+    assert_eq!(replayed.iter().map(|pair| pair.index).collect::<Vec<_>>(), [2, 0]);
+    assert!(replayed.iter().all(Replayed::is_identical), "{replayed:?}");
+    assert_eq!(replay(vec![]).await.unwrap_err().code, ErrorCode::InvalidSetting);
+    assert_eq!(replay(vec![0; 65]).await.unwrap_err().code, ErrorCode::InvalidSetting);
     let part = |index: u32, part: CurationPart| CurationChange { index, part };
     let changes = vec![
         part(0, CurationPart::Decision(Some(Decision::Drop))),
@@ -87,6 +93,13 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
     assert_eq!(second.pairs[1].instruction(), "Explain this.");
     assert!(second.pairs.iter().all(|pair| pair.curation.as_ref().is_none_or(|curation| curation.note.is_empty())));
     assert!(report.pairs.iter().all(|pair| pair.decision().is_none()));
+    // What a replay would be computed from has changed: it is refused, not computed from something else.
+    let adapter = service.run_folder(run_of(&notebook, CellKind::Train)).join("adapter/adapter_model.safetensors");
+    let mut bytes = std::fs::read(&adapter).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&adapter, bytes).unwrap();
+    let refused = service.ask(ReplayPairs { run: generate, indexes: vec![0] }).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Corrupt, "{refused:?}");
     let file = service.ask(AddKeptPairs { run: run_of(&notebook, CellKind::Curate) }).await.unwrap();
     assert_eq!(file.name, "Kept pairs of Tiny.jsonl");
     let text = std::fs::read_to_string(service.resources().file(&file.id).unwrap()).unwrap();

@@ -5,11 +5,12 @@ use leptos::task::spawn_local;
 
 use super::link;
 use super::state::CurateState;
+use crate::api;
 use crate::components::clipboard;
 use crate::components::diff::word_diff;
 use crate::components::format::whole;
 use crate::components::pair::{baseline, candidate_note, marked_texts, pair_facts};
-use spec::{Curation, CurationPart, Decision, GeneratedPair};
+use spec::{AppError, Curation, CurationPart, Decision, GeneratedPair, ReplayPairs, Replayed};
 
 #[component]
 pub fn Detail(state: CurateState, cell: i64) -> impl IntoView {
@@ -83,6 +84,7 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
                 <div class="side">
                     <dl class="texts"><div><dt>"Response"</dt><dd class="text">{response}</dd></div></dl>
                     {pair_facts(&pair)}
+                    {replay(state.run, index)}
                 </div>
             </div>
         </div>
@@ -129,6 +131,39 @@ fn button(
             data-decision=decision.map_or("", Decision::as_str) on:click=move |_| state.decide(decision)>
             {name} " " <kbd>{key}</kbd>
         </button>
+    }
+    .into_any()
+}
+
+/// Generates the pair anew and says whether the text is the same.
+fn replay(run: i64, index: u32) -> AnyView {
+    let (result, busy) = (RwSignal::new(None::<Result<Replayed, AppError>>), RwSignal::new(false));
+    let start = move |_| {
+        if busy.get_untracked() {
+            return;
+        }
+        busy.set(true);
+        spawn_local(async move {
+            let answer = api::call(ReplayPairs { run, indexes: vec![index] }).await;
+            busy.try_set(false);
+            let missing =
+                || AppError::not_found("The pair is no longer in the corpus.", "Run the Generate cell again.");
+            result.try_set(Some(answer.and_then(|pairs| pairs.into_iter().next().ok_or_else(missing))));
+        });
+    };
+    let says = move || match (busy.get(), result.get()) {
+        (true, _) => "Loading the model and generating…".to_owned(),
+        (false, None) => String::new(),
+        (false, Some(Ok(pair))) if pair.is_identical() => "Identical: the same text came out again.".to_owned(),
+        (false, Some(Ok(pair))) => format!("Different. Now: {}", pair.again),
+        (false, Some(Err(error))) => error.to_string(),
+    };
+    view! {
+        <p class="note">
+            <button type="button" class="quiet" aria-disabled=move || busy.get().then_some("true") on:click=start
+                title="Generates this instruction anew from the run's files, weights, settings and seed">"Replay"</button>
+            " " <span role="status" data-replay="">{says}</span>
+        </p>
     }
     .into_any()
 }

@@ -27,7 +27,7 @@ pub fn examples(shown: &ReportPage) -> AnyView {
             });
             view! {
                 <section class="example">
-                    <h3>{name} <span class="note">{format!("row {row}{}", rouge(pair, ", "))}</span></h3>
+                    <h3>{name} " " <span class="note">{format!("row {row}{}", rouge(pair, ", "))}</span></h3>
                     <dl class="texts">
                         <div><dt>"Generated instruction"</dt><dd class="text">{instruction}</dd></div>
                         {reference}

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::format::{counted, figure, percent, whole};
-use spec::{CuratedReport, RatedText, Report, ScoreSummary};
+use spec::{CuratedReport, LikelihoodSummary, MeansBeside, RatedText, Report, ScoreSummary};
 
 /// With fewer references than this the interval is too wide to tell much.
 const FEW: u64 = 50;
@@ -109,6 +109,20 @@ fn limits(scores: &ScoreSummary) -> Vec<String> {
     let mut limits = vec![LIMIT.to_owned()];
     if scores.baseline.is_none() {
         limits.push("What the base model writes without the adapter was not measured.".to_owned());
+    }
+    if let Some(LikelihoodSummary { pmi: MeansBeside { generated, shuffled: Some(shuffled), .. }, .. }) =
+        scores.likelihood.as_deref()
+    {
+        let clear = generated.interval.zip(shuffled.interval).is_some_and(|(own, other)| own.low > other.high);
+        limits.push(if clear {
+            "By the base model's likelihoods the instructions fit their own responses better than others (PMI). That \
+             rewards words taken from the response, and it does not tell whether the response is right."
+                .to_owned()
+        } else {
+            "By the base model's likelihoods the instructions do not clearly fit their own responses better than others \
+             (PMI)."
+                .to_owned()
+        });
     }
     if scores.rouge_l.is_none() {
         limits.push(
