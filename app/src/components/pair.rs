@@ -60,10 +60,21 @@ pub fn pair_facts(pair: &GeneratedPair) -> AnyView {
     view! {
         <p class="note">{tokens}{score_line(&pair.scores)}{cut}</p>
         {pair.likelihood.as_deref().map(|likelihood| view! { <p class="note">{likelihood_line(likelihood)}</p> })}
+        {near_duplicates(pair)}
         {source(pair)}
         <ul class="meanings">{meanings}</ul>
     }
     .into_any()
+}
+
+/// Which earlier pair it nearly repeats.
+fn near_duplicates(pair: &GeneratedPair) -> AnyView {
+    [("instruction", pair.instruction_like), ("response", pair.response_like)]
+        .into_iter()
+        .filter_map(|(what, row)| Some(format!("Nearly the same {what} as row {}.", whole(row?))))
+        .map(|text| view! { <p class="note">{text}</p> })
+        .collect_view()
+        .into_any()
 }
 
 /// What the base model without the adapter generated for the same response.

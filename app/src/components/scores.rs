@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::base_model::base_model;
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
-use spec::{Count, ScoreSummary, Tag, TextFigures};
+use spec::{Count, NearDuplicates, ScoreSummary, Tag, TextFigures};
 
 /// What each failure tag says, in one sentence.
 pub fn tag_meaning(tag: Tag) -> &'static str {
@@ -113,11 +113,22 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
                     "a value that is not clearly above it means nothing."
                 </p>
             })}
+            {scores.near_duplicates.map(|near| view! { <p>{near_duplicates(&near, scores.pairs)}</p> })}
             {tags(scores)}
             {base_model(scores)}
         </div>
     }
     .into_any()
+}
+
+fn near_duplicates(near: &NearDuplicates, pairs: u64) -> String {
+    let NearDuplicates { instructions, responses } = near;
+    format!(
+        "Near-duplicates of an earlier pair (MinHash): {} of {} and {} of the responses.",
+        whole(*instructions),
+        counted(pairs, "instruction"),
+        whole(*responses)
+    )
 }
 
 /// How good it is, as far as one sentence can tell.

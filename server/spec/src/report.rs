@@ -31,6 +31,11 @@ pub struct GeneratedPair {
     /// Response tokens that were left out of a prompt that was too long.
     pub response_tokens_cut: u32,
     pub scores: PairScores,
+    /// The row of the first earlier pair whose instruction, or response, this one's nearly equals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction_like: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_like: Option<u64>,
     /// Best first, as the cell ranks them: `generated` is the first of them. Empty where one instruction was generated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
@@ -192,10 +197,20 @@ pub struct ScoreSummary {
     pub without_tags: u64,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_duplicates: Option<NearDuplicates>,
+    /// None: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub likelihood: Option<Box<LikelihoodSummary>>,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<BaselineSummary>>,
+}
+
+/// How many pairs have an instruction, or a response, that nearly equals an earlier pair's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearDuplicates {
+    pub instructions: u64,
+    pub responses: u64,
 }
 
 /// Means of [`PairLikelihood`] over the evaluated pairs.
@@ -339,6 +354,9 @@ pub struct Overlap {
     pub responses: u64,
     /// Those of them that equal a training response.
     pub equal: u64,
+    /// Those of them that nearly equal one, the equal ones included. None: not measured, in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

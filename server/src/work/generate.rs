@@ -15,9 +15,10 @@ use engine::score::ScoreInput;
 use engine::template::Template;
 use spec::{
     Candidate, CellKind, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, GeneratedPair,
-    PairScores, RunEvent, SourceFile,
+    NearDuplicates, PairScores, RunEvent, SourceFile,
 };
 
+use super::duplicates::{self, Known};
 use super::{Ended, Result, RunContext, Session, model, parts, phase, progress};
 use crate::adapter;
 
@@ -48,13 +49,14 @@ pub(super) fn execute(
         evaluate(job, &corpus.rows, &mut pairs, &context.control, emit)?;
 
         phase(emit, "scoring");
+        let near_duplicates = mark_near_duplicates(&mut pairs, emit);
         write_pairs(&context.folder.join(PAIRS), &pairs)?;
         Ok(Ended::Done(CellOutput::Generate(GenerateOutput {
             pairs: pairs.len() as u64,
             seconds: context.earlier_s + started.elapsed().as_secs_f64(),
             tokens: tokens(&pairs),
             tokens_per_s: (tokens(&pairs) - tokens_before) as f64 / decoding.as_secs_f64().max(1e-3),
-            scores: summary(&pairs),
+            scores: spec::ScoreSummary { near_duplicates: Some(near_duplicates), ..summary(&pairs) },
             corpus: corpus_summary(corpus, source),
         })))
     })
@@ -110,6 +112,25 @@ fn with_job<T>(
     lora.check(base, &template).map_err(adapter::error)?;
     let job = Job { base, lora: Some(&lora), template: &template, max_length: train_config.max_seq_length, config };
     act(&job, corpus, emit)
+}
+
+/// Each pair that is marked is emitted again.
+fn mark_near_duplicates(pairs: &mut [GeneratedPair], emit: &mut dyn FnMut(RunEvent)) -> NearDuplicates {
+    let mut instructions = Known::new(duplicates::INSTRUCTIONS);
+    let mut responses = Known::new(duplicates::RESPONSES);
+    let mut found = NearDuplicates::default();
+    for pair in pairs {
+        let row = pair.source_row();
+        let before = (pair.instruction_like, pair.response_like);
+        pair.instruction_like = instructions.find_and_add(row, &pair.generated);
+        pair.response_like = responses.find_and_add(row, &pair.response);
+        found.instructions += u64::from(pair.instruction_like.is_some());
+        found.responses += u64::from(pair.response_like.is_some());
+        if before != (pair.instruction_like, pair.response_like) {
+            emit(RunEvent::Pair { pair: pair.clone() });
+        }
+    }
+    found
 }
 
 fn tokens(pairs: &[GeneratedPair]) -> u64 {

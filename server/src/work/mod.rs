@@ -13,6 +13,7 @@ use crate::resources::Resources;
 
 pub mod curate;
 pub mod data;
+mod duplicates;
 pub mod generate;
 mod histogram;
 mod model;

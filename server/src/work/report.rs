@@ -9,6 +9,7 @@ use spec::{
 };
 
 use super::data::TRAIN;
+use super::duplicates::{self, Known};
 use super::{Ended, Input, Result, RunContext, Session, check_file, curate, parts, phase, ratings};
 use crate::adapter;
 use crate::clock::now_ms;
@@ -93,9 +94,20 @@ fn overlap(input: &Input, data: &DataOutput, pairs: &[GeneratedPair]) -> Option<
 }
 
 fn overlap_of<'a>(trained: impl Iterator<Item = &'a str>, pairs: &[GeneratedPair]) -> Overlap {
-    let trained: HashSet<String> = trained.map(normalised).collect();
-    let equal = pairs.iter().filter(|pair| trained.contains(&normalised(&pair.response))).count();
-    Overlap { responses: pairs.len() as u64, equal: equal as u64 }
+    let mut equal: HashSet<String> = HashSet::new();
+    let mut like = Known::new(duplicates::RESPONSES);
+    for (number, response) in (0..).zip(trained) {
+        equal.insert(normalised(response));
+        like.find_and_add(number, response);
+    }
+    let mut overlap = Overlap { responses: pairs.len() as u64, equal: 0, near: Some(0) };
+    for pair in pairs {
+        let is_equal = equal.contains(&normalised(&pair.response));
+        overlap.equal += u64::from(is_equal);
+        let is_near = is_equal || like.find(&pair.response).is_some();
+        overlap.near = overlap.near.map(|near| near + u64::from(is_near));
+    }
+    overlap
 }
 
 /// In lower case, with single spaces.
@@ -179,9 +191,15 @@ mod tests {
     #[test]
     fn responses_that_were_trained_on_are_counted_whatever_their_case_and_spaces() {
         let pair = |response: &str| GeneratedPair { response: response.to_owned(), ..GeneratedPair::default() };
-        let pairs = [pair("The  sky\nis blue. "), pair("The sky is grey."), pair("the SKY is blue.")];
-        let trained = ["The sky is blue.", "Grass is green."];
-        assert_eq!(overlap_of(trained.into_iter(), &pairs), Overlap { responses: 3, equal: 2 });
+        let long = "The sky is blue because the air scatters short waves of light more than long ones, on clear days";
+        let pairs = [
+            pair("The  sky\nis blue. "),
+            pair("The sky is grey."),
+            pair("the SKY is blue."),
+            pair(&format!("{long} above all.")),
+        ];
+        let trained = ["The sky is blue.", "Grass is green.", long];
+        assert_eq!(overlap_of(trained.into_iter(), &pairs), Overlap { responses: 4, equal: 2, near: Some(3) });
     }
 
     #[test]

@@ -130,6 +130,22 @@ fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
     let run = ran["cells"][2]["run"].to_string();
     json(&["resume", &run, "--data", &folder.path("data")]).error("conflict");
     json(&["resume", "999", "--data", &folder.path("data")]).error("not_found");
+
+    let generate = ran["cells"][3]["run"].to_string();
+    let replayed = json(&["replay", &generate, "--data", &folder.path("data")]).ok();
+    assert_eq!((&replayed["replayed"], &replayed["identical"]), (&2.into(), &2.into()), "{replayed}");
+    let one = json(&["replay", &generate, "--rows", "2", "--data", &folder.path("data")]).ok();
+    assert_eq!(one["replayed"], 1, "{one}");
+    json(&["replay", &generate, "--rows", "7", "--data", &folder.path("data")]).error("not_found");
+    json(&["replay", &run, "--data", &folder.path("data")]).error("not_found");
+    // Where a text is another one, it is shown, and the exit status says so.
+    let database = rusqlite::Connection::open(folder.root().join("data/backtranslate.sqlite")).unwrap();
+    let change = "UPDATE pairs SET pair = json_set(pair, '$.generated', 'Another text') WHERE run = ?1 AND row = 0";
+    assert_eq!(database.execute(change, [&generate]).unwrap(), 1);
+    drop(database);
+    let differs = crate::support::plain(&["replay", &generate, "--data", &folder.path("data")]);
+    assert!(differs.status == 1 && differs.stdout.contains("1 of 2 pairs came out identical"), "{}", differs.stdout);
+    assert!(differs.stdout.contains("Another text"), "{}", differs.stdout);
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn help_names_every_verb_and_shows_examples() {
         "serve",
         "run",
         "resume",
+        "replay",
         "data",
         "model",
         "train",
@@ -26,10 +27,11 @@ fn help_names_every_verb_and_shows_examples() {
 
 #[test]
 fn every_verb_has_a_help_of_its_own() {
-    let verbs: [&[&str]; 14] = [
+    let verbs: [&[&str]; 15] = [
         &["serve"],
         &["run"],
         &["resume"],
+        &["replay"],
         &["data", "inspect"],
         &["data", "prepare"],
         &["model", "fetch"],

@@ -40,7 +40,7 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
     assert_eq!(report.curve.steps(), 3);
     assert_eq!(report.experiment, "Tiny");
     // The sample's responses are none of its training pairs'.
-    assert_eq!(report.overlap, Some(Overlap { responses: 3, equal: 0 }));
+    assert_eq!(report.overlap, Some(Overlap { responses: 3, equal: 0, near: Some(0) }));
     assert_eq!(report.scores.rouge_l_interval.is_some(), report.scores.with_reference > 1);
     let curate = report.curate.unwrap();
     assert_eq!((curate.output.kept, curate.output.counts.undecided()), (3, 3));
@@ -52,6 +52,7 @@ async fn the_engine_runs_an_experiment_from_data_to_report() {
             "the first two are evaluated"
         );
     }
+    assert!(report.scores.near_duplicates.is_some());
     let likelihood = report.scores.likelihood.as_ref().unwrap();
     assert_eq!((likelihood.pairs, likelihood.ranked, likelihood.picked_out.shuffled.unwrap().mean), (2, 2, 0.5));
     assert_eq!(report.scores.baseline.as_ref().unwrap().pairs, 2);

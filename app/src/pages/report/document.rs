@@ -150,7 +150,7 @@ pub mod tests {
     fn overlap_is_told_or_said_to_be_not_measured() {
         let mut shown = page(1);
         assert!(html(&shown, &Place::Offline).contains("not measured"));
-        shown.report.overlap = Some(spec::Overlap { responses: 30, equal: 2 });
+        shown.report.overlap = Some(spec::Overlap { responses: 30, equal: 2, near: Some(3) });
         assert!(html(&shown, &Place::Offline).contains("2 of 30 corpus responses"));
     }
 }

@@ -77,11 +77,12 @@ fn corpus_selection(report: &Report) -> String {
 
 fn overlap(overlap: Option<Overlap>) -> String {
     match overlap {
-        Some(Overlap { responses, equal }) => format!(
-            "Overlap: {} of {} equal a training response, without regard to case and white space{}.",
+        Some(Overlap { responses, equal, near }) => format!(
+            "Overlap: {} of {} equal a training response, without regard to case and white space{}{}.",
             whole(equal),
             counted(responses, "corpus response"),
-            if equal > 0 { "; the model has seen the human instruction of those" } else { "" }
+            near.map_or_else(String::new, |near| format!(", and {} nearly equal one (MinHash)", whole(near))),
+            if equal + near.unwrap_or(0) > 0 { "; the model has seen the human instruction of those" } else { "" }
         ),
         None => "Overlap of corpus and training data: not measured.".to_owned(),
     }

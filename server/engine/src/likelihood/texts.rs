@@ -3,25 +3,27 @@
 //! Texts are put together as plain text, without a chat template: the same for every base model. docs/FORMATS.md gives
 //! the formulas.
 
-use super::log_likelihoods;
+use super::{Continuation, log_likelihoods, next_token_logits, prefill};
 use crate::Result;
 use crate::control::Control;
 use crate::model::BaseModel;
+use crate::model::ops::KvCache;
 
 /// Tokens of a response that are read: more would cost time and change little.
-const RESPONSE_TOKENS: usize = 256;
+const RESPONSE_TOKENS: usize = 192;
+/// The least that is of use.
+const FEWEST_RESPONSE_TOKENS: usize = 64;
 /// Tokens of an instruction that are read.
-const INSTRUCTION_TOKENS: usize = 128;
+const INSTRUCTION_TOKENS: usize = 96;
 /// Tokens of the texts around them, at most.
-const FIXED_TOKENS: usize = 112;
+const FIXED_TOKENS: usize = 96;
 
 /// Between instruction and response.
 const BREAK: &str = "\n\n";
 const BACKWARD: &str = "\n\nInstruction for the text above:\n";
-const JUDGE_RESPONSE: &str = "\n\nAnswer:\n";
-const JUDGE_QUESTION: &str = "\n\nDoes the answer do what the task asks for? 1 means that it is about something else, 3 that it does part of it, 5 \
-                              that it does all of it.\nGrade from 1 to 5:";
-const JUDGE_INSTRUCTION: &str = "Task:\n";
+const JUDGE_INSTRUCTION: &str = "\n\nIs the text above an answer to this task?\nTask: ";
+const JUDGE_QUESTION: &str =
+    "\nGrade from 1 (it is about something else) to 5 (it does all that the task asks for). Grade:";
 const GRADES: [&str; 5] = [" 1", " 2", " 3", " 4", " 5"];
 
 /// A base model as a measure of texts.
@@ -29,13 +31,14 @@ pub struct Likelihoods<'a> {
     model: &'a BaseModel,
     control: &'a Control,
     response_tokens: usize,
+    /// What every sequence begins with, so that the first token of a text is predicted too.
+    beginning: u32,
 }
 
-/// A response, read once for any number of instructions.
+/// A response, read once for any number of instructions behind it.
 pub struct ReadResponse {
     ids: Vec<u32>,
-    /// ln p(response) after a break.
-    alone: f64,
+    cache: KvCache,
 }
 
 /// A gain in log-likelihood.
@@ -58,33 +61,36 @@ impl<'a> Likelihoods<'a> {
     pub fn new(model: &'a BaseModel, control: &'a Control) -> Option<Self> {
         let room = model.config.max_position_embeddings.checked_sub(INSTRUCTION_TOKENS + FIXED_TOKENS)?;
         let response_tokens = room.min(RESPONSE_TOKENS);
-        (response_tokens >= 64).then_some(Self { model, control, response_tokens })
+        let beginning = model.tokenizer.bos().unwrap_or_else(|| model.tokenizer.eos());
+        let it = Self { model, control, response_tokens, beginning };
+        (response_tokens >= FEWEST_RESPONSE_TOKENS).then_some(it)
     }
 
     pub fn read(&self, response: &str) -> Result<ReadResponse> {
         let ids = self.tokens(response, self.response_tokens)?;
-        let alone = self.of(&self.context("", BREAK)?, std::slice::from_ref(&ids))?[0];
-        Ok(ReadResponse { ids, alone })
+        let cache = self.prefill(&ids)?;
+        Ok(ReadResponse { ids, cache })
     }
 
-    /// Cycle score: ln p(response | instruction) - ln p(response).
-    pub fn cycle(&self, instruction: &str, response: &ReadResponse) -> Result<Gain> {
-        let context = self.context(instruction, BREAK)?;
-        let nats = self.of(&context, std::slice::from_ref(&response.ids))?[0] - response.alone;
-        Ok(Gain { nats, tokens: response.ids.len() })
+    /// Cycle scores: ln p(response | instruction) - ln p(response), for each instruction.
+    pub fn cycles(&self, response: &ReadResponse, instructions: &[&str]) -> Result<Vec<Gain>> {
+        let mut given = vec![self.encode(BREAK)?];
+        for instruction in instructions {
+            given.push([self.tokens(instruction, INSTRUCTION_TOKENS)?, self.encode(BREAK)?].concat());
+        }
+        let each: Vec<_> = given.iter().map(|given| Continuation { given, text: &response.ids }).collect();
+        let nats = log_likelihoods(self.model, &self.prefill(&[])?, &each, self.control)?;
+        Ok(nats[1..].iter().map(|with| Gain { nats: with - nats[0], tokens: response.ids.len() }).collect())
     }
 
     /// ln p(instruction | response), in nats, for each instruction.
     pub fn instructions_given(&self, response: &ReadResponse, instructions: &[&str]) -> Result<Vec<f64>> {
-        let mut context = self.context("", "")?;
-        context.extend(&response.ids);
-        context.extend(self.model.tokenizer.encode(BACKWARD)?);
-        self.instructions_after(&context, instructions)
+        self.instructions_after(&response.cache, instructions)
     }
 
     /// ln p(instruction) without a response, in nats, with the number of its tokens, for each instruction.
     pub fn instructions_alone(&self, instructions: &[&str]) -> Result<Vec<Gain>> {
-        let nats = self.instructions_after(&self.context("", BACKWARD)?, instructions)?;
+        let nats = self.instructions_after(&self.prefill(&[])?, instructions)?;
         nats.into_iter()
             .zip(instructions)
             .map(|(nats, text)| Ok(Gain { nats, tokens: self.tokens(text, INSTRUCTION_TOKENS)?.len() }))
@@ -93,45 +99,41 @@ impl<'a> Likelihoods<'a> {
 
     /// The mean grade from 1 to 5 by the probabilities of the five digits as the next token.
     pub fn grade(&self, instruction: &str, response: &ReadResponse) -> Result<f64> {
-        let mut context = self.context("", JUDGE_INSTRUCTION)?;
-        context.extend(self.tokens(instruction, INSTRUCTION_TOKENS)?);
-        context.extend(self.model.tokenizer.encode(JUDGE_RESPONSE)?);
-        context.extend(&response.ids);
-        context.extend(self.model.tokenizer.encode(JUDGE_QUESTION)?);
-        let grades = GRADES.iter().map(|grade| self.model.tokenizer.encode(grade)).collect::<Result<Vec<_>>>()?;
-        let nats = self.of(&context, &grades)?;
-        let highest = nats.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let weights: Vec<f64> = nats.iter().map(|nats| (nats - highest).exp()).collect();
+        let task = self.tokens(instruction, INSTRUCTION_TOKENS)?;
+        let mut given = [self.encode(JUDGE_INSTRUCTION)?, task, self.encode(JUDGE_QUESTION)?].concat();
+        let grades = GRADES.iter().map(|grade| self.encode(grade)).collect::<Result<Vec<_>>>()?;
+        // Some tokenizers write the space as a token of its own.
+        let common = (0..grades[0].len()).take_while(|&at| grades.iter().all(|ids| ids.get(at) == grades[0].get(at)));
+        let common = common.count().min(grades[0].len().saturating_sub(1));
+        given.extend(&grades[0][..common]);
+        let digits: Vec<u32> = grades.iter().filter_map(|ids| ids.get(common).copied()).collect();
+        let logits = next_token_logits(self.model, &response.cache, &given, &digits, self.control)?;
+        let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = logits.iter().map(|logit| (logit - highest).exp()).collect();
         let mean: f64 = (1..).zip(&weights).map(|(grade, weight)| f64::from(grade) * weight).sum();
         Ok(mean / weights.iter().sum::<f64>())
     }
 
-    fn instructions_after(&self, context: &[u32], instructions: &[&str]) -> Result<Vec<f64>> {
+    fn instructions_after(&self, prefix: &KvCache, instructions: &[&str]) -> Result<Vec<f64>> {
+        let given = self.encode(BACKWARD)?;
         let texts =
             instructions.iter().map(|text| self.tokens(text, INSTRUCTION_TOKENS)).collect::<Result<Vec<_>>>()?;
-        self.of(context, &texts)
+        let each: Vec<_> = texts.iter().map(|text| Continuation { given: &given, text }).collect();
+        log_likelihoods(self.model, prefix, &each, self.control)
     }
 
-    /// A text and what stands behind it, as the beginning of what the model reads.
-    fn context(&self, text: &str, behind: &str) -> Result<Vec<u32>> {
-        let tokenizer = &self.model.tokenizer;
-        // Every sequence begins with the same token, so that the first token of a text is predicted too.
-        let mut ids = vec![tokenizer.bos().unwrap_or_else(|| tokenizer.eos())];
-        ids.extend(self.tokens(text, INSTRUCTION_TOKENS)?);
-        if !behind.is_empty() {
-            ids.extend(tokenizer.encode(behind)?);
-        }
-        Ok(ids)
+    fn prefill(&self, ids: &[u32]) -> Result<KvCache> {
+        prefill(self.model, &[&[self.beginning], ids].concat(), self.control)
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.model.tokenizer.encode(text)
     }
 
     fn tokens(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
         let text = text.trim();
-        let mut ids = if text.is_empty() { Vec::new() } else { self.model.tokenizer.encode(text)? };
+        let mut ids = if text.is_empty() { Vec::new() } else { self.encode(text)? };
         ids.truncate(limit);
         Ok(ids)
-    }
-
-    fn of(&self, context: &[u32], texts: &[Vec<u32>]) -> Result<Vec<f64>> {
-        log_likelihoods(self.model, context, texts, self.control)
     }
 }

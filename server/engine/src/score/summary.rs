@@ -64,6 +64,7 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
             .map(|&tag| TagCount { tag, count: count(scores, |score| score.tags.contains(&tag)) })
             .collect(),
         without_tags: count(scores, |score| score.tags.is_empty()),
+        near_duplicates: None,
         likelihood: None,
         baseline: None,
     }

@@ -4,7 +4,7 @@
 use engine::Control;
 use engine::data::CorpusRow;
 use engine::generate::GenerateEvent;
-use engine::likelihood::{Gain, Likelihoods, ReadResponse};
+use engine::likelihood::{Gain, Likelihoods};
 use spec::{Beside, GenerateConfig, GeneratedPair, PairLikelihood, RunEvent};
 
 use super::{Job, prompts};
@@ -106,12 +106,15 @@ fn measure(likelihoods: &Likelihoods<'_>, pairs: &mut [GeneratedPair], on_pair: 
         // The next pair's instruction: always the same pairing.
         let other = Some((at + 1) % pairs.len()).filter(|other| *other != at);
         let other_reference = next_reference(&has_reference, at).map(|place| pairs.len() + place);
-        let pmi = |text: usize| Gain { nats: row[text] - alone[text].nats, tokens: alone[text].tokens }.per_token();
         let texts = [Some(at), reference(at), other, other_reference.filter(|_| reference(at).is_some())];
-        let cycle = |text: usize| cycle(likelihoods, instructions[text], &response);
+        let own: Vec<&str> = texts.iter().flatten().map(|&text| instructions[text]).collect();
+        let cycles = likelihoods.cycles(&response, &own).map_err(adapter::error)?;
+        let mut cycles = cycles.into_iter().map(Gain::per_token);
         let grade = |text: usize| likelihoods.grade(instructions[text], &response).map_err(adapter::error);
+        let pmi = |text: usize| Gain { nats: row[text] - alone[text].nats, tokens: alone[text].tokens }.per_token();
         measured.push(PairLikelihood {
-            cycle: beside(texts, cycle)?,
+            // In the order of the texts.
+            cycle: beside(texts, |_| Ok(cycles.next().unwrap_or_default()))?,
             pmi: beside(texts, |text| Ok(pmi(text)))?,
             rank: Beside::default(),
             grade: beside(texts, grade)?,
@@ -136,11 +139,7 @@ fn next_reference(has_reference: &[usize], at: usize) -> Option<usize> {
     has_reference.get(place).filter(|&&other| other != at).map(|_| place)
 }
 
-fn cycle(likelihoods: &Likelihoods<'_>, instruction: &str, response: &ReadResponse) -> Result<f64> {
-    Ok(likelihoods.cycle(instruction, response).map_err(adapter::error)?.per_token())
-}
-
-/// Of generated, reference, shuffled and shuffled reference.
+/// Of generated, reference, shuffled and shuffled reference, asked for in this order.
 fn beside(texts: [Option<usize>; 4], mut value: impl FnMut(usize) -> Result<f64>) -> Result<Beside> {
     let [generated, reference, shuffled, reference_shuffled] = texts;
     let mut optional = |text: Option<usize>| text.map(&mut value).transpose();

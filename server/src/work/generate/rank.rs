@@ -64,13 +64,12 @@ fn by_likelihood(texts: &[&str], copied: &[f64], response: &str, job: &Job<'_>, 
         let response = likelihoods.read(response)?;
         let given = likelihoods.instructions_given(&response, texts)?;
         let alone = likelihoods.instructions_alone(texts)?;
-        (0..texts.len())
-            .map(|at| {
-                let cycle = likelihoods.cycle(texts[at], &response)?;
-                let tokens = alone[at].tokens.max(1) as f64;
-                Ok((given[at] - alone[at].nats + cycle.nats) / tokens - copied[at])
-            })
-            .collect()
+        let cycles = likelihoods.cycles(&response, texts)?;
+        let score = |at: usize| {
+            let nats = given[at] - alone[at].nats + cycles[at].nats;
+            nats / alone[at].tokens.max(1) as f64 - copied[at]
+        };
+        Ok((0..texts.len()).map(score).collect())
     };
     measure().map_err(adapter::error)
 }
