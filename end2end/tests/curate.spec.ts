@@ -50,6 +50,27 @@ test("a decision on all pairs of a filter can be undone", async ({ list, server 
   await expect(table).toContainText("0 kept, 0 dropped, 4 undecided");
 });
 
+test("rows far down load, also after a decision on all pairs was made from the middle", async ({ list, server }) => {
+  const api = new Api(list.request, server.origin);
+  const rows = Array.from({ length: 130 }, (_, at) => JSON.stringify({ id: `r${at}`, response: `Response number ${at} is about rain.` }));
+  const file = await api.upload("many.jsonl", rows.join("\n"));
+  const experiment = await api.quickStart("Many", { generate: { file, limit: "", max_new_tokens: 3, evaluated_pairs: 0 } });
+  const notebook = await api.finish(experiment.id);
+  await list.goto(`${server.origin}/experiments/${experiment.id}?cell=${cellOf(notebook, "curate").id}&row=49`);
+  await connected(list);
+  const table = review(list);
+  await expect(row(list, 48)).toHaveAttribute("aria-selected", "true");
+  await table.getByRole("button", { name: "Drop all 130" }).click();
+  await expect(table).toContainText("0 kept, 130 dropped");
+  await table.getByRole("listbox").focus();
+  for (let keys = 0; keys < 6; keys += 1) await list.keyboard.press("PageDown");
+  await expect(row(list, 108)).toHaveAttribute("aria-selected", "true");
+  await expect(row(list, 108)).toHaveAttribute("data-decision", "drop");
+  await expect(table.locator(".detail")).toContainText("Response number 108 is about rain.");
+  await list.keyboard.press("End");
+  await expect(table.locator(".detail")).toContainText("Response number 129 is about rain.");
+});
+
 test("a pair has an address that opens it", async ({ list, server }) => {
   const { address, notebook } = await finished(list, server.origin, "Linked");
   await list.goto(`${address}?cell=${cellOf(notebook, "curate").id}&row=3`);

@@ -98,7 +98,8 @@ pub fn candidate_note(candidate: &Candidate) -> String {
     format!("rank score {}{tags}", figure(candidate.rank_score))
 }
 
-fn candidates(pair: &GeneratedPair) -> Option<AnyView> {
+/// The candidates that ranked lower, folded up.
+pub fn candidates(pair: &GeneratedPair) -> Option<AnyView> {
     let (first, others) = pair.candidates.split_first()?;
     let items = others
         .iter()
@@ -112,10 +113,14 @@ fn candidates(pair: &GeneratedPair) -> Option<AnyView> {
     Some(view! { <details><summary>{title}</summary><p class="note">{note}</p><ol class="candidates">{items}</ol></details> }.into_any())
 }
 
-/// An instruction and its response, with what both have in common marked.
+/// An instruction and its response, with what both have in common marked; a mark has the number of its counterpart.
 pub fn marked_texts(instruction: &str, response: &str) -> (AnyView, AnyView) {
-    let (of_instruction, of_response) = copied(instruction, response).into_iter().unzip();
-    (marked(instruction, of_instruction), marked(response, of_response))
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for (number, (of_instruction, of_response)) in copied(instruction, response).into_iter().enumerate() {
+        ours.push((Some(number), of_instruction));
+        theirs.push((Some(number), of_response));
+    }
+    (with_marks(instruction, ours), with_marks(response, theirs))
 }
 
 pub fn pair_table(pairs: &[GeneratedPair], caption: String) -> AnyView {
@@ -159,7 +164,7 @@ fn pair_body(pair: &GeneratedPair) -> AnyView {
 }
 
 /// `Base model: cycle score 0.120 (reference 0.150, shuffled -0.010), ...`
-fn likelihood_line(likelihood: &PairLikelihood) -> String {
+pub fn likelihood_line(likelihood: &PairLikelihood) -> String {
     let beside = |of: &Beside| {
         let named = [("reference", of.reference), ("shuffled", of.shuffled)];
         let parts: Vec<String> =
@@ -198,25 +203,28 @@ fn score_line(scores: &PairScores) -> String {
 
 /// A text with some of its byte ranges marked.
 pub fn marked(text: &str, ranges: Vec<Range<usize>>) -> AnyView {
-    let mut ranges = ranges;
-    ranges.sort_by_key(|range| range.start);
+    with_marks(text, ranges.into_iter().map(|range| (None, range)).collect())
+}
+
+fn with_marks(text: &str, mut ranges: Vec<(Option<usize>, Range<usize>)>) -> AnyView {
+    ranges.sort_by_key(|(_, range)| range.start);
     let mut parts = Vec::new();
     let mut at = 0;
-    for range in ranges {
+    for (number, range) in ranges {
         if range.start < at {
             continue;
         }
-        parts.push((false, text[at..range.start].to_owned()));
-        parts.push((true, text[range.clone()].to_owned()));
+        parts.push((None, text[at..range.start].to_owned()));
+        parts.push((Some(number), text[range.clone()].to_owned()));
         at = range.end;
     }
-    parts.push((false, text[at..].to_owned()));
+    parts.push((None, text[at..].to_owned()));
     parts
         .into_iter()
         .filter(|(_, text)| !text.is_empty())
-        .map(|(copied, text)| match copied {
-            true => view! { <mark title="copied from the response">{text}</mark> }.into_any(),
-            false => text.into_any(),
+        .map(|(mark, text)| match mark {
+            Some(number) => view! { <mark title="copied from the response" data-copy=number>{text}</mark> }.into_any(),
+            None => text.into_any(),
         })
         .collect_view()
         .into_any()
@@ -287,6 +295,18 @@ mod tests {
     fn texts_with_other_scripts_and_no_words_do_not_split_wrongly() {
         assert!(copied("", "").is_empty());
         assert_eq!(copied("größe ändert den öl stand", "Größe ändert den Öl Stand").len(), 1);
+    }
+
+    #[cfg(feature = "ssr")]
+    #[test]
+    fn a_mark_and_its_counterpart_have_the_same_number() {
+        let (ours, theirs) =
+            marked_texts("one two three four. five six seven eight", "Five six seven eight; one two three four!");
+        let (ours, theirs) = (ours.to_html(), theirs.to_html());
+        for (number, text) in [(0, "one two three four"), (1, "five six seven eight")] {
+            let mark = format!("data-copy=\"{number}\">{text}");
+            assert!(ours.contains(&mark) && theirs.to_lowercase().contains(&mark), "{mark}: {ours} {theirs}");
+        }
     }
 
     #[cfg(feature = "ssr")]

@@ -2,10 +2,10 @@
 
 use leptos::prelude::*;
 
-use super::base_model::base_model;
+use super::base_model::{base_model, with_interval};
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
-use spec::{Count, NearDuplicates, ScoreSummary, Tag, TextFigures};
+use spec::{Count, GroupSummary, LengthBand, Mean, NearDuplicates, ScoreSummary, Tag, TextFigures};
 
 /// What each failure tag says, in one sentence.
 pub fn tag_meaning(tag: Tag) -> &'static str {
@@ -113,12 +113,68 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
                     "a value that is not clearly above it means nothing."
                 </p>
             })}
+            {scores.length_band.map(|band| view! { <p>{length_band(&band)}</p> })}
+            {groups(&scores.groups)}
             {scores.near_duplicates.map(|near| view! { <p>{near_duplicates(&near, scores.pairs)}</p> })}
             {tags(scores)}
             {base_model(scores)}
         </div>
     }
     .into_any()
+}
+
+fn length_band(band: &LengthBand) -> String {
+    format!(
+        "Length: {} of the instructions are within {} to {} words, as nine tenths of the human references are.",
+        with_interval(&band.inside, percent),
+        band.low,
+        band.high
+    )
+}
+
+fn groups(groups: &[GroupSummary]) -> Option<AnyView> {
+    if groups.is_empty() {
+        return None;
+    }
+    let rows = groups
+        .iter()
+        .map(|group| {
+            let name = if group.name.is_empty() { "(no source)".to_owned() } else { group.name.clone() };
+            let optional =
+                |mean: Option<Mean>| mean.map_or_else(|| "–".to_owned(), |mean| with_interval(&mean, figure));
+            view! {
+                <tr>
+                    <th scope="row">{name}</th>
+                    <td class="number">{whole(group.pairs)}</td>
+                    <td class="number">{with_interval(&group.without_tags, percent)}</td>
+                    <td class="number">{optional(group.rouge_l)}</td>
+                    <td class="number">{optional(group.cycle)}</td>
+                    <td class="number">{optional(group.pmi)}</td>
+                </tr>
+            }
+        })
+        .collect_view();
+    Some(
+        view! {
+            <div class="scroll" tabindex="0" role="region" aria-label="Metrics by source">
+                <table>
+                    <caption>"By source, as the rows of the corpus name it (95 % intervals in brackets)"</caption>
+                    <thead>
+                        <tr>
+                            <th scope="col">"Source"</th>
+                            <th scope="col" class="number">"Pairs"</th>
+                            <th scope="col" class="number">"Without failure tags"</th>
+                            <th scope="col" class="number">"ROUGE-L"</th>
+                            <th scope="col" class="number">"Cycle score"</th>
+                            <th scope="col" class="number">"PMI"</th>
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+        }
+        .into_any(),
+    )
 }
 
 fn near_duplicates(near: &NearDuplicates, pairs: u64) -> String {
@@ -190,6 +246,14 @@ mod tests {
         assert_eq!(sentence(&scores), "27 of 30 pairs have no failure tag; ROUGE-L 0.250 (shuffled baseline 0.110).");
         let html = score_tables(&scores).to_html();
         assert!(html.contains("0.110") && html.contains("hit token limit") && !html.contains("repetition"), "{html}");
+    }
+
+    #[test]
+    fn sources_have_a_row_each_and_hostile_names_stay_text() {
+        let group = |name: &str| GroupSummary { name: name.to_owned(), pairs: 2, ..GroupSummary::default() };
+        let scores = ScoreSummary { pairs: 4, groups: vec![group("<b>web"), group("")], ..ScoreSummary::default() };
+        let html = score_tables(&scores).to_html();
+        assert!(html.contains("&lt;b&gt;web") && html.contains("(no source)") && !html.contains("<b>"), "{html}");
     }
 
     #[test]

@@ -295,7 +295,7 @@ pub struct GenerateOutput {
     /// While decoding, in the session that finished the run. 0: not known, in runs of earlier versions.
     #[serde(default)]
     pub tokens_per_s: f64,
-    pub scores: ScoreSummary,
+    pub scores: Box<ScoreSummary>,
     #[serde(default)]
     pub corpus: CorpusSummary,
 }

@@ -20,6 +20,9 @@ pub struct GeneratedPair {
     pub source_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The row's own `source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     pub response: String,
     /// The instruction that a person wrote for this response, where the corpus has one.
     pub reference: Option<String>,
@@ -195,6 +198,12 @@ pub struct ScoreSummary {
     #[serde(deserialize_with = "known_counts")]
     pub tags: Vec<TagCount>,
     pub without_tags: u64,
+    /// None with fewer than [`LengthBand::FEWEST`] references.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_band: Option<LengthBand>,
+    /// By the source that the rows name, the largest first. Empty where they do not name two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSummary>,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<NearDuplicates>,
@@ -204,6 +213,35 @@ pub struct ScoreSummary {
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<BaselineSummary>>,
+}
+
+/// How long references are, and how many generated instructions are as long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LengthBand {
+    /// 5th and 95th percentile of the references' words (nearest rank).
+    pub low: u32,
+    pub high: u32,
+    /// Share of the generated instructions within, 0..=1.
+    pub inside: Mean,
+}
+
+impl LengthBand {
+    pub const FEWEST: usize = 20;
+}
+
+/// Pairs whose rows name the same source; the name is empty for rows that name none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupSummary {
+    pub name: String,
+    pub pairs: u64,
+    /// Share, 0..=1.
+    pub without_tags: Mean,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l: Option<Mean>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pmi: Option<Mean>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle: Option<Mean>,
 }
 
 /// How many pairs have an instruction, or a response, that nearly equals an earlier pair's.

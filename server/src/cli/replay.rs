@@ -16,7 +16,7 @@ const SHOWN: usize = 100;
 #[command(after_help = "\
 Files, weights, adapter and settings are those that the run used, checked by their hashes. Exit status: 0 if every text is the same.")]
 pub struct Replay {
-    /// Number of a generate run, as `runs` lists it
+    /// Number of a generate run, or of a curate or report run made of one, as `runs` lists it
     run: i64,
     /// Only these rows of the corpus file
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
@@ -32,7 +32,8 @@ impl Replay {
     pub fn run(&self, output: &Output) -> Result<bool> {
         let mut same = false;
         with_service(&self.folder, &self.device, |service, runtime| {
-            let all = runtime.block_on(service.ask(MatchPairs { run: self.run, filter: PairFilter::default() }))?;
+            let run = service.generate_run_of(self.run)?;
+            let all = runtime.block_on(service.ask(MatchPairs { run, filter: PairFilter::default() }))?;
             let wanted: Vec<u32> = all
                 .pairs
                 .iter()
@@ -47,14 +48,14 @@ impl Replay {
             }
             let mut replayed = Vec::with_capacity(wanted.len());
             for indexes in wanted.chunks(Replayed::MOST) {
-                let part = ReplayPairs { run: self.run, indexes: indexes.to_vec() };
+                let part = ReplayPairs { run, indexes: indexes.to_vec() };
                 replayed.extend(runtime.block_on(service.ask(part))?);
                 tracing::info!(done = replayed.len(), of = wanted.len(), "replayed");
             }
             let different: Vec<&Replayed> = replayed.iter().filter(|pair| !pair.is_identical()).collect();
             same = different.is_empty();
             let answer = json!({
-                "run": self.run,
+                "run": run,
                 "replayed": replayed.len(),
                 "identical": replayed.len() - different.len(),
                 "different": different,

@@ -44,7 +44,7 @@ impl Facts {
         }
         if let Some(CellOutput::Generate(output)) = store.view(generate)?.output {
             facts.corpus = output.corpus;
-            facts.scores = Some(output.scores);
+            facts.scores = Some(*output.scores);
         }
         let train = input(store, generate, CellKind::Train)?;
         if let Some((CellConfig::Train(config), CellOutput::Train(output))) = output_of(store, train.as_ref())? {

@@ -1,11 +1,20 @@
 //! Generates pairs of a finished run anew, to show that they can be.
 
 use engine::Control;
-use spec::{AppError, CellConfig, Replayed, RunState};
+use spec::{AppError, CellConfig, CellKind, Replayed, RunState};
 
-use super::Core;
+use super::{Core, Service};
 use crate::store::PairSource;
 use crate::work::{self, ModelCache, Session};
+
+impl Service {
+    /// The generate run whose pairs a run has: its own, or those that a curate or report run was made of. Blocks.
+    pub fn generate_run_of(&self, run: i64) -> Result<i64, AppError> {
+        let row = self.core.store.run(run)?;
+        let input = row.inputs.iter().find(|input| input.kind == CellKind::Generate);
+        Ok(input.map_or(run, |input| input.run))
+    }
+}
 
 impl Core {
     /// With a model of its own, which is loaded for it; so not beside a run, whose memory and time it would take.

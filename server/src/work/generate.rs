@@ -2,7 +2,7 @@
 //!
 //! The template and the prompt's length come from the train run, never from this cell, so the template lock holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use engine::score::ScoreInput;
 use engine::template::Template;
 use spec::{
     Candidate, CellKind, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, GeneratedPair,
-    NearDuplicates, PairScores, RunEvent, SourceFile,
+    GroupSummary, NearDuplicates, PairScores, RunEvent, SourceFile,
 };
 
 use super::duplicates::{self, Known};
@@ -56,7 +56,7 @@ pub(super) fn execute(
             seconds: context.earlier_s + started.elapsed().as_secs_f64(),
             tokens: tokens(&pairs),
             tokens_per_s: (tokens(&pairs) - tokens_before) as f64 / decoding.as_secs_f64().max(1e-3),
-            scores: spec::ScoreSummary { near_duplicates: Some(near_duplicates), ..summary(&pairs) },
+            scores: Box::new(spec::ScoreSummary { near_duplicates: Some(near_duplicates), ..summary(&pairs) }),
             corpus: corpus_summary(corpus, source),
         })))
     })
@@ -292,6 +292,7 @@ pub fn scored(row: &GeneratedRow, source: &CorpusRow, job: &Job<'_>, control: &C
         row: Some(source.row),
         source_id: source.source_id.clone(),
         url: source.url.clone(),
+        group: source.group.clone(),
         response: source.response.clone(),
         reference: source.reference.clone(),
         scores: engine::score::score_pair(&ScoreInput {
@@ -329,8 +330,47 @@ pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
     spec::ScoreSummary {
         likelihood: engine::score::likelihood_summary(&measured, evaluate::ranked(measured.len())).map(Box::new),
         baseline: engine::score::baseline_summary(&generated, &baselines).map(Box::new),
+        groups: groups(pairs),
         ..engine::score::summarise(&inputs, &scores, SHUFFLE_SEED)
     }
+}
+
+/// Groups that are told apart; rows of smaller ones are summed up together.
+const MOST_GROUPS: usize = 20;
+
+/// By the source that the rows name, the largest first; nothing where there are not two.
+fn groups(pairs: &[GeneratedPair]) -> Vec<GroupSummary> {
+    let mut by_name: BTreeMap<&str, Vec<&GeneratedPair>> = BTreeMap::new();
+    for pair in pairs {
+        by_name.entry(pair.group.as_deref().unwrap_or_default()).or_default().push(pair);
+    }
+    if by_name.len() < 2 {
+        return Vec::new();
+    }
+    let mut groups: Vec<(String, Vec<&GeneratedPair>)> =
+        by_name.into_iter().map(|(name, pairs)| (name.to_owned(), pairs)).collect();
+    groups.sort_by_key(|(_, pairs)| std::cmp::Reverse(pairs.len()));
+    if groups.len() > MOST_GROUPS {
+        let rest = groups.split_off(MOST_GROUPS - 1);
+        groups.push((format!("{} others", rest.len()), rest.into_iter().flat_map(|(_, pairs)| pairs).collect()));
+    }
+    groups
+        .into_iter()
+        .map(|(name, pairs)| {
+            let mean = |value: fn(&GeneratedPair) -> Option<f64>| {
+                engine::score::mean_of(&pairs.iter().filter_map(|pair| value(pair)).collect::<Vec<_>>())
+            };
+            let untagged: Vec<bool> = pairs.iter().map(|pair| pair.scores.tags.is_empty()).collect();
+            GroupSummary {
+                name,
+                pairs: pairs.len() as u64,
+                without_tags: engine::score::share_of(&untagged).unwrap_or_default(),
+                rouge_l: mean(|pair| pair.scores.rouge_l),
+                pmi: mean(|pair| pair.likelihood.as_ref().map(|of| of.pmi.generated)),
+                cycle: mean(|pair| pair.likelihood.as_ref().map(|of| of.cycle.generated)),
+            }
+        })
+        .collect()
 }
 
 fn input(pair: &GeneratedPair) -> ScoreInput<'_> {
@@ -355,6 +395,23 @@ pub fn write_pairs(path: &Path, pairs: &[GeneratedPair]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_summed_up_by_source_and_small_sources_together() {
+        let pair = |source: &str| GeneratedPair {
+            group: (!source.is_empty()).then(|| source.to_owned()),
+            scores: PairScores { rouge_l: Some(0.5), ..PairScores::default() },
+            ..GeneratedPair::default()
+        };
+        assert!(groups(&[pair("a"), pair("a")]).is_empty(), "one source is no group");
+        let two = groups(&[pair("a"), pair(""), pair("b"), pair("b")]);
+        let names: Vec<(&str, u64)> = two.iter().map(|group| (group.name.as_str(), group.pairs)).collect();
+        assert_eq!(names, [("b", 2), ("", 1), ("a", 1)]);
+        assert_eq!((two[0].rouge_l.unwrap().mean, two[0].pmi), (0.5, None));
+        let many: Vec<GeneratedPair> = (0..30).map(|number| pair(&format!("s{number:02}"))).collect();
+        let found = groups(&many);
+        assert_eq!((found.len(), found[19].name.as_str(), found[19].pairs), (20, "11 others", 11));
+    }
 
     #[test]
     fn prompt_and_new_tokens_stay_within_what_training_saw() {

@@ -44,7 +44,7 @@ pub(super) fn execute(
         evaluations: train_input.view.evaluations.clone(),
         generate_config: generate_config.clone(),
         corpus: generate.corpus.clone(),
-        scores: generate.scores.clone(),
+        scores: (*generate.scores).clone(),
         curate,
         ratings: ratings::summary(&generate_input.pairs, &generate_input.ratings),
         overlap,

@@ -134,6 +134,8 @@ fn an_experiment_file_runs_to_a_report_that_hashes_to_what_it_says() {
     let generate = ran["cells"][3]["run"].to_string();
     let replayed = json(&["replay", &generate, "--data", &folder.path("data")]).ok();
     assert_eq!((&replayed["replayed"], &replayed["identical"]), (&2.into(), &2.into()), "{replayed}");
+    let of_report = json(&["replay", &ran["cells"][5]["run"].to_string(), "--data", &folder.path("data")]).ok();
+    assert_eq!(of_report, replayed, "a report leads to the run that it was made of");
     let one = json(&["replay", &generate, "--rows", "2", "--data", &folder.path("data")]).ok();
     assert_eq!(one["replayed"], 1, "{one}");
     json(&["replay", &generate, "--rows", "7", "--data", &folder.path("data")]).error("not_found");

@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use wasm_bindgen::JsCast;
+use web_sys::{Element, EventTarget, MouseEvent};
 
 use super::link;
 use super::state::CurateState;
@@ -55,7 +57,7 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
                 <button type="button" class="quiet" on:click=move |_| state.step(1)>"Next"</button>
                 {copy_link(state, cell, row)}
             </div>
-            <div class="sides">
+            <div class="sides" on:mouseover=|event| link_copies(&event, false) on:click=|event| link_copies(&event, true)>
                 <div class="side">
                     <label for=name.clone()>"Instruction"</label>
                     <textarea id=name class="instruction" rows="5" maxlength=Curation::MAX_TEXT.to_string()
@@ -90,6 +92,23 @@ fn Open(state: CurateState, cell: i64, pair: GeneratedPair) -> impl IntoView {
         </div>
     }
     .into_any()
+}
+
+/// Shows where a copied run is in the other text: what the pointer is on is marked in both, a click scrolls there.
+fn link_copies(event: &MouseEvent, scroll: bool) {
+    let element = |target: Option<EventTarget>| target.and_then(|target| target.dyn_into::<Element>().ok());
+    let Some(sides) = element(event.current_target()) else { return };
+    let mark = element(event.target()).and_then(|target| target.closest("mark[data-copy]").ok().flatten());
+    let number = mark.as_ref().and_then(|mark| mark.get_attribute("data-copy"));
+    let Ok(marks) = sides.query_selector_all("mark[data-copy]") else { return };
+    for at in 0..marks.length() {
+        let Some(other) = marks.item(at).and_then(|node| node.dyn_into::<Element>().ok()) else { continue };
+        let is_linked = number.is_some() && other.get_attribute("data-copy") == number;
+        let _ = other.class_list().toggle_with_force("linked", is_linked);
+        if is_linked && scroll && mark.as_ref() != Some(&other) {
+            other.scroll_into_view();
+        }
+    }
 }
 
 /// The candidates that were ranked lower, each to be taken instead of the one that was ranked first.

@@ -6,7 +6,7 @@ use super::{Place, address};
 use crate::components::download::download;
 use crate::components::format::{counted, figure, percent, whole};
 use crate::components::options::options;
-use crate::components::pair::{copied, marked};
+use crate::components::pair::{candidates, copied, likelihood_line, marked, shown};
 use spec::{CurateConfig, Decision, DecisionFilter, GeneratedPair, PairSort, ReportPage, ReportQuery, TagFilter};
 
 pub fn examples(shown: &ReportPage) -> AnyView {
@@ -137,6 +137,9 @@ fn item(pair: &GeneratedPair, open: Option<u64>, offline: bool, curate: Option<&
     let reference = pair.reference.clone().map(|reference| view! { <p>"Human reference: " {reference}</p> });
     let edited = pair.instruction() != pair.generated;
     let before = edited.then(|| view! { <p>"As it was generated: " {pair.generated.clone()}</p> });
+    let baseline = pair.baseline.clone().map(shown);
+    let baseline = baseline.map(|text| view! { <p>"Base model without the adapter: " {text}</p> });
+    let likelihood = pair.likelihood.as_deref().map(|of| view! { <br/> {likelihood_line(of)} });
     // What the script of a file filters and sorts by.
     let key = |value: String| (offline && !value.is_empty()).then_some(value);
     let tags = pair.scores.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
@@ -155,7 +158,9 @@ fn item(pair: &GeneratedPair, open: Option<u64>, offline: bool, curate: Option<&
                 <summary>{instruction}</summary>
                 {reference}
                 {before}
-                <small>{scores(pair)}{source(pair)}</small>
+                {baseline}
+                {candidates(pair)}
+                <small>{scores(pair)}{source(pair)}{likelihood}</small>
             </details>
             <p>{response}</p>
         </li>

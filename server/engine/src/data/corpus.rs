@@ -22,6 +22,8 @@ pub struct CorpusRow {
     /// The row's `source_id` or `id`.
     pub source_id: Option<String>,
     pub url: Option<String>,
+    /// The row's `source`: rows of one source are summed up apart.
+    pub group: Option<String>,
     pub response: String,
     pub reference: Option<String>,
 }
@@ -77,8 +79,8 @@ pub fn read_corpus(path: &Path, limit: Option<usize>) -> Result<Corpus> {
             Ok(None) => "not_two_turns",
             Ok(Some(answer)) if answer.response.trim().is_empty() => "empty_text",
             Ok(Some(_)) if limit.is_some_and(|limit| kept.len() >= limit) => "limit",
-            Ok(Some(Answer { response, reference, source_id, url })) => {
-                kept.push(CorpusRow { row: number, source_id, url, response, reference });
+            Ok(Some(Answer { response, reference, source_id, url, group })) => {
+                kept.push(CorpusRow { row: number, source_id, url, group, response, reference });
                 continue;
             }
         };

@@ -36,6 +36,8 @@ struct RawRow {
     id: Field<Id>,
     source_id: Field<Id>,
     url: Field<String>,
+    /// Where texts like this one come from: a site, a collection.
+    source: Field<String>,
     tree: Field<Id>,
     turn: Field<f64>,
     /// If only this is known, false means some later turn.
@@ -59,6 +61,12 @@ pub struct Answer {
     pub reference: Option<String>,
     pub source_id: Option<String>,
     pub url: Option<String>,
+    pub group: Option<String>,
+}
+
+/// Names a group of rows; a longer text is none.
+fn is_name(source: &str) -> bool {
+    (1..=100).contains(&source.chars().count())
 }
 
 /// A row of texts to be scored.
@@ -182,6 +190,7 @@ impl RawRow {
             reference: reference.filter(|reference| !reference.trim().is_empty()),
             source_id: self.source_id.known().or(self.id.known()).map(|id| id.0),
             url: self.url.known(),
+            group: self.source.known().map(|source| source.trim().to_owned()).filter(|source| is_name(source)),
         }
     }
 
@@ -296,6 +305,7 @@ impl<'de> Deserialize<'de> for RawRow {
                         "id" => set(&mut row.id, map, lower),
                         "source_id" => set(&mut row.source_id, map, lower),
                         "url" => set(&mut row.url, map, lower),
+                        "source" => set(&mut row.source, map, lower),
                         "tree" => set(&mut row.tree, map, lower),
                         "turn" => set(&mut row.turn, map, lower),
                         "first_turn" => set(&mut row.first_turn, map, lower),

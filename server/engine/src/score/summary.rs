@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rand::Rng;
 use spec::{
-    BaselineFigures, BaselineSummary, Beside, Interval, JudgeSummary, LikelihoodSummary, Mean, MeansBeside,
+    BaselineFigures, BaselineSummary, Beside, Interval, JudgeSummary, LengthBand, LikelihoodSummary, Mean, MeansBeside,
     PairLikelihood, PairScores, ScoreSummary, Tag, TagCount, TextFigures,
 };
 
@@ -64,10 +64,25 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
             .map(|&tag| TagCount { tag, count: count(scores, |score| score.tags.contains(&tag)) })
             .collect(),
         without_tags: count(scores, |score| score.tags.is_empty()),
+        length_band: length_band(&referenced, scores),
+        groups: Vec::new(),
         near_duplicates: None,
         likelihood: None,
         baseline: None,
     }
+}
+
+/// Of the references, and the share of generated instructions within it.
+fn length_band(referenced: &[(usize, &ScoreInput<'_>, &str)], scores: &[PairScores]) -> Option<LengthBand> {
+    if referenced.len() < LengthBand::FEWEST {
+        return None;
+    }
+    let mut lengths: Vec<u32> = referenced.iter().map(|(_, _, text)| whole(words::count(text))).collect();
+    lengths.sort_unstable();
+    let nearest = |share: f64| lengths[((share * lengths.len() as f64).ceil() as usize).clamp(1, lengths.len()) - 1];
+    let (low, high) = (nearest(0.05), nearest(0.95));
+    let inside: Vec<bool> = scores.iter().map(|score| (low..=high).contains(&score.words)).collect();
+    Some(LengthBand { low, high, inside: share_of(&inside)? })
 }
 
 /// Means of the pairs that were measured; None without any. `ranked`: among how many responses the own one was ranked.
@@ -295,6 +310,26 @@ mod tests {
         assert!((half(100) - 1.96 * 0.1 / 99_f64.sqrt()).abs() < 1e-12);
         assert!((half(400) / half(100) - 0.5).abs() < 0.01);
         assert_eq!(rouge_l_interval(&[0.0, 1.0]), Some(Interval { low: 0.0, high: 1.0 }));
+    }
+
+    #[test]
+    fn the_length_band_is_that_of_the_middle_nine_tenths_of_the_references() {
+        let texts: Vec<String> = (1..=40).map(|words| vec!["word"; words].join(" ")).collect();
+        let input = |at: usize| ScoreInput {
+            response: "r",
+            generated: &texts[(at * 2).min(39)],
+            reference: Some(&texts[at]),
+            ended: Some(true),
+        };
+        let band = |count: usize| {
+            let inputs: Vec<ScoreInput<'_>> = (0..count).map(input).collect();
+            let scores: Vec<PairScores> = inputs.iter().map(score_pair).collect();
+            summarise(&inputs, &scores, 1).length_band
+        };
+        assert_eq!(band(19), None);
+        let found = band(40).unwrap();
+        // Generated: 1, 3, 5, ... 39 words, then twenty times 40.
+        assert_eq!((found.low, found.high, found.inside.mean), (2, 38, 18.0 / 40.0));
     }
 
     #[test]

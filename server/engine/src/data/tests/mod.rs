@@ -276,12 +276,18 @@ fn a_corpus_takes_rows_with_or_without_an_instruction() {
         row,
         source_id: None,
         url: None,
+        group: None,
         response: response.to_owned(),
         reference: reference.map(ToOwned::to_owned),
     };
     assert_eq!(corpus.rows, [row(1, "a", None), row(2, "b", Some("c"))]);
     assert_eq!((corpus.rows_read, corpus.dropped["empty_text"], corpus.malformed_count), (4, 1, 1));
     assert_eq!(corpus.dropped_rows, [DroppedRow { row: 3, reason: "empty_text" }]);
+    let sources =
+        [" web ", "", &"x".repeat(101)].map(|source| format!("{{\"response\":\"a\",\"source\":\"{source}\"}}\n"));
+    let groups = read_corpus(file(&(sources.concat() + "{\"response\":\"a\",\"source\":7}\n")).path(), None).unwrap();
+    let groups: Vec<Option<&str>> = groups.rows.iter().map(|row| row.group.as_deref()).collect();
+    assert_eq!(groups, [Some("web"), None, None, None]);
     let flat = message("a", None, "prompter");
     assert_eq!(read_corpus(file(&flat).path(), None).unwrap_err().code(), spec::ErrorCode::Unsupported);
 }
