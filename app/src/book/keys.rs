@@ -64,6 +64,12 @@ fn step(book: Book, by: isize) -> bool {
     true
 }
 
+/// Goes to a cell, as the keys do.
+pub fn show(book: Book, cell: i64) {
+    book.active.set(Some(cell));
+    focus(cell);
+}
+
 /// Moves the focus to a cell's heading, so that the screen follows and a screen reader says it.
 fn focus(cell: i64) {
     let found = document().query_selector(&format!("[data-cell-id=\"{cell}\"]")).ok().flatten();

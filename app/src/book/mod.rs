@@ -10,7 +10,7 @@ mod live;
 mod saves;
 
 pub use cell::CellState;
-pub use keys::listen as listen_to_keys;
+pub use keys::{listen as listen_to_keys, show};
 pub use live::{Link, close as close_live, open as open_live};
 pub use saves::{Saving, watch as watch_edits};
 

@@ -18,4 +18,5 @@ pub use frame::CellView;
 pub use generate::corpus_summary;
 pub use model::name as model_name;
 pub use report::Sharing;
+pub use stop::StopDialog;
 pub use train::{integrity_sentence, result as train_result};

@@ -85,8 +85,11 @@ fn likelihood_table(summary: &LikelihoodSummary) -> AnyView {
             </tr>
         }
     };
-    let cycle = "gain in the response's log-likelihood from its instruction, nats per response token".to_owned();
-    let pmi = "pointwise mutual information: gain in the instruction's log-likelihood from its response, nats per \
+    let cycle =
+        "gain in the response's log-likelihood from its instruction (the way back of the backtranslation), nats per \
+                 response token"
+            .to_owned();
+    let pmi = "pointwise mutual information (Church & Hanks, 1990): gain in the instruction's log-likelihood from its response, nats per \
                instruction token"
         .to_owned();
     let pick_out = format!(

@@ -5,6 +5,7 @@ mod experiments;
 mod notebook;
 mod rate;
 mod report;
+mod run_bar;
 
 use leptos::prelude::*;
 

@@ -10,6 +10,7 @@ use leptos_meta::Title;
 use leptos_router::hooks::use_params_map;
 
 use super::number;
+use super::run_bar::{RunBar, title_prefix};
 use crate::api;
 use crate::book::{self, Book, Link};
 use crate::cells::CellView;
@@ -87,6 +88,7 @@ fn Open(page: NotebookPage, help: RwSignal<bool>) -> impl IntoView {
             <Add book/>
             {error_slot(book.add_error)}
             {kept_reports(book)}
+            <RunBar book/>
         </main>
         {machine(system)}
     }
@@ -133,12 +135,12 @@ fn keep_focus(book: Book) {
 }
 
 /// On the server a plain text, since the head is written when this page's signals may be disposed already.
-/// In the browser it follows the name.
+/// In the browser it follows the name and what is computed.
 fn title(book: Book) -> TextProp {
     if cfg!(feature = "ssr") {
         book.name.get_untracked().into()
     } else {
-        (move || book.name.try_get().unwrap_or_default()).into()
+        (move || title_prefix(book) + &book.name.try_get().unwrap_or_default()).into()
     }
 }
 

@@ -117,8 +117,16 @@ fn verification(place: &Place) -> AnyView {
             </p>
         }
     });
+    let replay = match place {
+        Place::Own(run) => format!("backtranslate replay {run}"),
+        Place::Shared(_) | Place::Offline => "backtranslate replay RUN".to_owned(),
+    };
     view! {
         {links}
+        <p>
+            "How to replay: " <code>{replay}</code> ", on the data folder of the run, generates the pairs anew from the same files, \
+             weights, settings and seed, each checked by its hash, and says whether the texts are identical."
+        </p>
         <p>
             "How to verify: hashes are sha256. That of a file is what "
             <code>"sha256sum FILE"</code> " prints. That of this report is of its report.json without "
