@@ -1,6 +1,5 @@
 // Blind rating and candidates: graded by keys, revealed at the end, in the report; a person's pick among candidates.
 
-import { type Page } from "@playwright/test";
 import { Api, cellOf, type Notebook } from "./api.ts";
 import { connected, expect, hydrated, test } from "./test.ts";
 

@@ -11,6 +11,8 @@ use crate::{command, say, workspace};
 pub fn playwright(server: &Server, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let folder = workspace::root().join("end2end");
     install_packages(&folder)?;
+    // Types first: seconds, where a test would fail after minutes.
+    command::run(command::tool("npx").args(["--no-install", "tsc", "--noEmit"]).current_dir(&folder))?;
     let chromium = chromium()?;
     say::note(&format!("Chromium: {}", chromium.display()));
     let mut npx = command::tool("npx");
