@@ -55,6 +55,27 @@ test("a person grades texts by keys without seeing who wrote them, goes on after
   await expect(list.getByRole("region", { name: "Likelihoods under the base model" })).toContainText("any other of 4");
 });
 
+test("grades that are given while the server is away are saved when it is back", async ({ list, server, complaints }) => {
+  complaints.expect(/ERR_CONNECTION|WebSocket connection|fetch/i);
+  const api = new Api(list.request, server.origin);
+  const run = cellOf(await finished(api, "Away"), "generate").run!.run;
+  await list.goto(`${server.origin}/rate/${run}`);
+  await hydrated(list);
+  await list.getByLabel("Your name").fill("Bo");
+  await list.getByRole("button", { name: "Start rating" }).click();
+  const place = list.getByRole("status").filter({ hasText: "Text" });
+  await expect(place).toHaveText("Text 1 of 12, 0 rated");
+  await server.kill();
+  for (const key of ["5", "4", "3", "2", "1"]) await list.keyboard.press(key);
+  await expect(list.getByText("Saving…")).toBeVisible();
+  await server.restart();
+  await expect(list.getByText("Saving…")).toHaveCount(0, { timeout: 20_000 });
+  await list.reload();
+  await hydrated(list);
+  await list.getByRole("button", { name: "Start rating" }).click();
+  await expect(place).toHaveText("Text 2 of 12, 1 rated");
+});
+
 test("a person takes another candidate than the one that ranked first", async ({ list, server }) => {
   const api = new Api(list.request, server.origin);
   const notebook = await finished(api, "Picked");

@@ -1,5 +1,8 @@
 //! Blind rating: one text at a time, graded by keys, without who wrote it; then what the grades say.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use leptos_meta::Title;
@@ -21,6 +24,8 @@ use spec::{
 
 /// The rater's name, kept in the browser.
 const NAME: &str = "rater";
+/// Grades that could not be saved are sent again after this time.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 #[component]
 pub fn Rate() -> impl IntoView {
@@ -58,8 +63,10 @@ struct State {
     /// Place of the criterion that the next key grades.
     criterion: RwSignal<usize>,
     summary: RwSignal<Option<Option<RatingSummary>>>,
-    /// Grades that are not acknowledged yet.
-    sending: RwSignal<u32>,
+    /// Grades that are not acknowledged yet, by item.
+    waiting: RwSignal<BTreeMap<u32, Grades>>,
+    /// Whether they are being sent.
+    sending: StoredValue<bool>,
     error: RwSignal<Option<AppError>>,
 }
 
@@ -72,7 +79,8 @@ fn Session(run: i64, count: usize) -> impl IntoView {
         at: RwSignal::new(0),
         criterion: RwSignal::new(0),
         summary: RwSignal::default(),
-        sending: RwSignal::new(0),
+        waiting: RwSignal::default(),
+        sending: StoredValue::new(false),
         error: RwSignal::default(),
     };
     Effect::new(move || {
@@ -173,25 +181,63 @@ fn grade(state: State, criterion: usize, grade: u8) {
     }
 }
 
+/// One request at a time: an older one that arrives later would take grades back.
 fn send(state: State, item: u32, grades: Grades) {
-    let rater = state.rater.get_untracked();
-    state.sending.update(|sending| *sending += 1);
-    spawn_local(async move {
-        let answer = api::call(RateItem { run: state.run, rater, item, grades }).await;
-        state.sending.try_update(|sending| *sending -= 1);
-        if let Err(why) = answer {
-            // What is not saved is not shown as given.
-            state.items.try_update(|items| {
-                if let Some(item) = items.get_mut(item as usize) {
-                    item.grades = Grades::default();
-                }
-            });
-            state.error.try_set(Some(why));
-        }
+    state.waiting.update(|waiting| {
+        waiting.insert(item, grades);
     });
+    if !state.sending.get_value() {
+        state.sending.set_value(true);
+        spawn_local(send_waiting(state));
+    }
 }
 
+async fn send_waiting(state: State) {
+    while let Some((item, grades)) = state
+        .waiting
+        .try_with_untracked(|waiting| waiting.first_key_value().map(|(item, grades)| (*item, *grades)))
+        .flatten()
+    {
+        let rater = state.rater.get_untracked();
+        match api::call(RateItem { run: state.run, rater, item, grades }).await {
+            Ok(()) => {
+                state.error.try_set(None);
+                // Unless it was graded again meanwhile.
+                state.waiting.try_update(|waiting| {
+                    if waiting.get(&item) == Some(&grades) {
+                        waiting.remove(&item);
+                    }
+                });
+            }
+            Err(why) => {
+                state.error.try_set(Some(why));
+                state.sending.try_set_value(false);
+                set_timeout(
+                    move || {
+                        if state.sending.try_get_value() == Some(false) {
+                            state.sending.set_value(true);
+                            spawn_local(send_waiting(state));
+                        }
+                    },
+                    RETRY_AFTER,
+                );
+                return;
+            }
+        }
+    }
+    state.sending.try_set_value(false);
+}
+
+/// Once all grades are saved.
 fn reveal(state: State) {
+    match state.waiting.try_with_untracked(BTreeMap::is_empty) {
+        Some(true) => {}
+        Some(false) => {
+            set_timeout(move || reveal(state), Duration::from_millis(200));
+            return;
+        }
+        None => return,
+    }
     spawn_local(async move {
         match api::call(GetRatingSummary { run: state.run }).await {
             Ok(summary) => {
@@ -225,7 +271,7 @@ fn Item(state: State) -> impl IntoView {
                 <button type="button" class="quiet" on:click=move |_| step(state, 1)>"Next"</button>
                 <button type="button" on:click=move |_| reveal(state)>"Reveal the result"</button>
                 <span class="saving" role="status">
-                    {move || if state.sending.get() > 0 { "Saving…" } else { "" }}
+                    {move || if state.waiting.with(BTreeMap::is_empty) { "" } else { "Saving…" }}
                 </span>
             </div>
             {move || text.get().map(|(instruction, response)| view! {
