@@ -4,7 +4,7 @@
 use leptos::prelude::*;
 
 use super::format::{counted, figure, percent, whole};
-use spec::{BaselineFigures, BaselineSummary, JudgeSummary, LikelihoodSummary, Mean, MeansBeside, ScoreSummary};
+use spec::{BaselineFigures, BaselineSummary, JudgeSummary, LikelihoodSummary, Mean, MeansPerText, ScoreSummary};
 
 /// Nothing where nothing was evaluated.
 pub fn base_model(scores: &ScoreSummary) -> AnyView {
@@ -71,7 +71,7 @@ fn baseline_table(summary: &BaselineSummary) -> AnyView {
 }
 
 fn likelihood_table(summary: &LikelihoodSummary) -> AnyView {
-    let row = |name: &'static str, how: String, means: &MeansBeside, show: fn(f64) -> String| {
+    let row = |name: &'static str, how: String, means: &MeansPerText, show: fn(f64) -> String| {
         let optional =
             |mean: &Option<Mean>| mean.as_ref().map_or_else(|| "–".to_owned(), |mean| with_interval(mean, show));
         let (generated, reference) = (with_interval(&means.generated, show), optional(&means.reference));

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use super::diff::word_diff;
 use super::format::{counted, excerpt, figure, percent, whole};
 use super::scores::tag_meaning;
-use spec::{Beside, Candidate, GeneratedPair, PairLikelihood, PairScores};
+use spec::{Candidate, GeneratedPair, PairLikelihood, PairScores, PerText};
 
 /// A copied run shorter than this is chance.
 const SHORTEST_RUN: usize = 4;
@@ -69,7 +69,7 @@ pub fn pair_facts(pair: &GeneratedPair) -> AnyView {
 
 /// Which earlier pair it nearly repeats.
 fn near_duplicates(pair: &GeneratedPair) -> AnyView {
-    [("instruction", pair.instruction_like), ("response", pair.response_like)]
+    [("instruction", pair.instruction_duplicate_of), ("response", pair.response_duplicate_of)]
         .into_iter()
         .filter_map(|(what, row)| Some(format!("Nearly the same {what} as row {}.", whole(row?))))
         .map(|text| view! { <p class="note">{text}</p> })
@@ -165,7 +165,7 @@ fn pair_body(pair: &GeneratedPair) -> AnyView {
 
 /// `Base model: cycle score 0.120 (reference 0.150, shuffled -0.010), ...`
 pub fn likelihood_line(likelihood: &PairLikelihood) -> String {
-    let beside = |of: &Beside| {
+    let beside = |of: &PerText| {
         let named = [("reference", of.reference), ("shuffled", of.shuffled)];
         let parts: Vec<String> =
             named.iter().filter_map(|(name, value)| Some(format!("{name} {}", figure((*value)?)))).collect();

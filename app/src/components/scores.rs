@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::base_model::{base_model, with_interval};
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
-use spec::{Count, GroupSummary, LengthBand, Mean, NearDuplicates, ScoreSummary, Tag, TextFigures};
+use spec::{Count, LengthBand, Mean, NearDuplicates, ScoreSummary, SourceSummary, Tag, TextFigures};
 
 /// What each failure tag says, in one sentence.
 pub fn tag_meaning(tag: Tag) -> &'static str {
@@ -114,7 +114,7 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
                 </p>
             })}
             {scores.length_band.map(|band| view! { <p>{length_band(&band)}</p> })}
-            {groups(&scores.groups)}
+            {by_source(&scores.sources)}
             {scores.near_duplicates.map(|near| view! { <p>{near_duplicates(&near, scores.pairs)}</p> })}
             {tags(scores)}
             {base_model(scores)}
@@ -132,24 +132,24 @@ fn length_band(band: &LengthBand) -> String {
     )
 }
 
-fn groups(groups: &[GroupSummary]) -> Option<AnyView> {
-    if groups.is_empty() {
+fn by_source(sources: &[SourceSummary]) -> Option<AnyView> {
+    if sources.is_empty() {
         return None;
     }
-    let rows = groups
+    let rows = sources
         .iter()
-        .map(|group| {
-            let name = if group.name.is_empty() { "(no source)".to_owned() } else { group.name.clone() };
+        .map(|source| {
+            let name = if source.name.is_empty() { "(no source)".to_owned() } else { source.name.clone() };
             let optional =
                 |mean: Option<Mean>| mean.map_or_else(|| "–".to_owned(), |mean| with_interval(&mean, figure));
             view! {
                 <tr>
                     <th scope="row">{name}</th>
-                    <td class="number">{whole(group.pairs)}</td>
-                    <td class="number">{with_interval(&group.without_tags, percent)}</td>
-                    <td class="number">{optional(group.rouge_l)}</td>
-                    <td class="number">{optional(group.cycle)}</td>
-                    <td class="number">{optional(group.pmi)}</td>
+                    <td class="number">{whole(source.pairs)}</td>
+                    <td class="number">{with_interval(&source.without_tags, percent)}</td>
+                    <td class="number">{optional(source.rouge_l)}</td>
+                    <td class="number">{optional(source.cycle)}</td>
+                    <td class="number">{optional(source.pmi)}</td>
                 </tr>
             }
         })
@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn sources_have_a_row_each_and_hostile_names_stay_text() {
-        let group = |name: &str| GroupSummary { name: name.to_owned(), pairs: 2, ..GroupSummary::default() };
-        let scores = ScoreSummary { pairs: 4, groups: vec![group("<b>web"), group("")], ..ScoreSummary::default() };
+        let source = |name: &str| SourceSummary { name: name.to_owned(), pairs: 2, ..SourceSummary::default() };
+        let scores = ScoreSummary { pairs: 4, sources: vec![source("<b>web"), source("")], ..ScoreSummary::default() };
         let html = score_tables(&scores).to_html();
         assert!(html.contains("&lt;b&gt;web") && html.contains("(no source)") && !html.contains("<b>"), "{html}");
     }

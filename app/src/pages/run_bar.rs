@@ -23,7 +23,7 @@ enum Ended {
     /// With the run of the report, if there is one.
     Done(Option<i64>),
     /// The first cell that did not get to its end, and how.
-    Not(i64, CellKind, RunState),
+    Unfinished(i64, CellKind, RunState),
 }
 
 #[component]
@@ -134,7 +134,7 @@ fn over(book: Book, how: &Ended, ended: RwSignal<Option<Ended>>) -> AnyView {
         Ended::Done(run) => {
             run.map(|run| view! { <a class="button" href=format!("/reports/{run}")>"Open the report"</a> }.into_any())
         }
-        Ended::Not(cell, _, _) => {
+        Ended::Unfinished(cell, _, _) => {
             let cell = *cell;
             let show = move |_| book::show(book, cell);
             Some(view! { <button type="button" on:click=show>"Show the cell"</button> }.into_any())
@@ -156,7 +156,9 @@ fn how_it_ended(book: Book, followed: &[i64]) -> Ended {
     let run = |cell: &CellState| cell.run.with_untracked(|run| run.as_ref().map(|run| (run.run, run.state)));
     // In the order of the notebook: what stopped the others comes first.
     let not_done = cells.iter().filter(|cell| followed.contains(&cell.id)).find_map(|cell| {
-        run(cell).filter(|(_, state)| *state != RunState::Done).map(|(_, state)| Ended::Not(cell.id, cell.kind, state))
+        run(cell)
+            .filter(|(_, state)| *state != RunState::Done)
+            .map(|(_, state)| Ended::Unfinished(cell.id, cell.kind, state))
     });
     not_done.unwrap_or_else(|| {
         let report = cells.iter().rev().find(|cell| cell.kind == CellKind::Report);
@@ -168,7 +170,7 @@ fn said(how: &Ended) -> String {
     match how {
         Ended::Done(Some(_)) => "Done: the report is ready.".to_owned(),
         Ended::Done(None) => "Done.".to_owned(),
-        Ended::Not(_, kind, state) => format!("{}: {}.", kind_title(*kind), state_text(Some(*state))),
+        Ended::Unfinished(_, kind, state) => format!("{}: {}.", kind_title(*kind), state_text(Some(*state))),
     }
 }
 

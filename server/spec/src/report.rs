@@ -22,7 +22,7 @@ pub struct GeneratedPair {
     pub url: Option<String>,
     /// The row's own `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
+    pub source: Option<String>,
     pub response: String,
     /// The instruction that a person wrote for this response, where the corpus has one.
     pub reference: Option<String>,
@@ -36,9 +36,9 @@ pub struct GeneratedPair {
     pub scores: PairScores,
     /// The row of the first earlier pair whose instruction, or response, this one's nearly equals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instruction_like: Option<u64>,
+    pub instruction_duplicate_of: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_like: Option<u64>,
+    pub response_duplicate_of: Option<u64>,
     /// Best first, as the cell ranks them: `generated` is the first of them. Empty where one instruction was generated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
@@ -91,18 +91,20 @@ pub struct Candidate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairLikelihood {
     /// ln p(response | instruction) - ln p(response), in nats per response token.
-    pub cycle: Beside,
+    pub cycle: PerText,
     /// Pointwise mutual information: ln p(instruction | response) - ln p(instruction), in nats per instruction token.
-    pub pmi: Beside,
+    pub pmi: PerText,
     /// Place of the own response among the evaluated ones, by ln p(instruction | response); 1 is the best.
-    pub rank: Beside,
+    pub rank: PerText,
+    /// Among how many responses.
+    pub ranked: u32,
     /// Mean grade from 1 to 5 by the probabilities of the digits.
-    pub grade: Beside,
+    pub grade: PerText,
 }
 
 /// A value for the generated instruction, the reference and another pair's instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Beside {
+pub struct PerText {
     pub generated: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<f64>,
@@ -203,7 +205,7 @@ pub struct ScoreSummary {
     pub length_band: Option<LengthBand>,
     /// By the source that the rows name, the largest first. Empty where they do not name two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupSummary>,
+    pub sources: Vec<SourceSummary>,
     /// None: not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<NearDuplicates>,
@@ -231,7 +233,7 @@ impl LengthBand {
 
 /// Pairs whose rows name the same source; the name is empty for rows that name none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct GroupSummary {
+pub struct SourceSummary {
     pub name: String,
     pub pairs: u64,
     /// Share, 0..=1.
@@ -255,13 +257,13 @@ pub struct NearDuplicates {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LikelihoodSummary {
     pub pairs: u64,
-    /// Responses among which the own one was ranked.
+    /// Responses among which the own one was ranked; the fewest, where pairs differ.
     pub ranked: u64,
-    pub cycle: MeansBeside,
-    pub pmi: MeansBeside,
-    /// Pick-out rate: share of instructions whose own response is the most likely one to have them, 0..=1. Chance is 1 /
-    /// `ranked`.
-    pub picked_out: MeansBeside,
+    pub cycle: MeansPerText,
+    pub pmi: MeansPerText,
+    /// Pick-out rate: share of instructions whose own response is the most likely one to have them, 0..=1. Chance is the mean of 1
+    /// over the number of responses.
+    pub picked_out: MeansPerText,
     /// None where it cannot be told whether grades mean anything: fewer than two references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<JudgeSummary>,
@@ -273,7 +275,7 @@ pub struct JudgeSummary {
     /// Probability that a reference with its own response is graded higher than one with another pair's (area under the ROC
     /// curve).
     pub separation: Mean,
-    pub grade: MeansBeside,
+    pub grade: MeansPerText,
 }
 
 impl JudgeSummary {
@@ -284,9 +286,9 @@ impl JudgeSummary {
     }
 }
 
-/// The means of a [`Beside`].
+/// The means of a [`PerText`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct MeansBeside {
+pub struct MeansPerText {
     pub generated: Mean,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Mean>,

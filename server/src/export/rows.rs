@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
-use spec::{Beside, Decision, GeneratedPair, PairLikelihood, RowShape};
+use spec::{Decision, GeneratedPair, PairLikelihood, PerText, RowShape};
 
 /// A pair that is exported.
 pub struct Exported<'a> {
@@ -82,7 +82,7 @@ const PAIRS: &[Column] = &[
     }),
 ];
 
-fn likelihood<'a>(row: &Exported<'a>, which: fn(&PairLikelihood) -> Beside) -> Value<'a> {
+fn likelihood<'a>(row: &Exported<'a>, which: fn(&PairLikelihood) -> PerText) -> Value<'a> {
     row.pair.likelihood.as_ref().map_or(Value::Null, |of| Value::Number(which(of).generated))
 }
 

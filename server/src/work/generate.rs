@@ -15,7 +15,7 @@ use engine::score::ScoreInput;
 use engine::template::Template;
 use spec::{
     Candidate, CellKind, CellOutput, CorpusSummary, DroppedRow, GenerateConfig, GenerateOutput, GeneratedPair,
-    GroupSummary, NearDuplicates, PairScores, RunEvent, SourceFile,
+    NearDuplicates, PairScores, RunEvent, SourceFile, SourceSummary,
 };
 
 use super::duplicates::{self, Known};
@@ -26,6 +26,7 @@ mod evaluate;
 mod rank;
 mod tokens;
 
+pub use evaluate::evaluate;
 use tokens::TokenBatch;
 
 pub const PAIRS: &str = "pairs.jsonl";
@@ -121,12 +122,12 @@ fn mark_near_duplicates(pairs: &mut [GeneratedPair], emit: &mut dyn FnMut(RunEve
     let mut found = NearDuplicates::default();
     for pair in pairs {
         let row = pair.source_row();
-        let before = (pair.instruction_like, pair.response_like);
-        pair.instruction_like = instructions.find_and_add(row, &pair.generated);
-        pair.response_like = responses.find_and_add(row, &pair.response);
-        found.instructions += u64::from(pair.instruction_like.is_some());
-        found.responses += u64::from(pair.response_like.is_some());
-        if before != (pair.instruction_like, pair.response_like) {
+        let before = (pair.instruction_duplicate_of, pair.response_duplicate_of);
+        pair.instruction_duplicate_of = instructions.find_and_add(row, &pair.generated);
+        pair.response_duplicate_of = responses.find_and_add(row, &pair.response);
+        found.instructions += u64::from(pair.instruction_duplicate_of.is_some());
+        found.responses += u64::from(pair.response_duplicate_of.is_some());
+        if before != (pair.instruction_duplicate_of, pair.response_duplicate_of) {
             emit(RunEvent::Pair { pair: pair.clone() });
         }
     }
@@ -175,7 +176,7 @@ pub struct Job<'a> {
 }
 
 /// Generates for every row that `pairs` does not hold yet; each pair is scored, pushed and emitted when it is finished.
-/// `on_row` gets what the engine generated, before that. Returns how long decoding took.
+/// `on_row` gets what the engine generated, with each pair. Returns how long decoding took.
 pub fn run(
     job: &Job<'_>,
     corpus: &[CorpusRow],
@@ -205,7 +206,6 @@ pub fn run(
                 GenerateEvent::Row(row) => {
                     batch.flush(emit);
                     let Some(source) = corpus.get(row.index as usize) else { return };
-                    on_row(&row);
                     let pair = match scored(&row, source, job, control) {
                         Ok(pair) => pair,
                         Err(error) => {
@@ -214,6 +214,7 @@ pub fn run(
                             return;
                         }
                     };
+                    on_row(&row);
                     pairs.push(pair.clone());
                     emit(RunEvent::Pair { pair });
                     emit(RunEvent::Progress { done: pairs.len() as u64, total });
@@ -241,18 +242,6 @@ fn prompts(job: &Job<'_>, corpus: &[CorpusRow], wanted: impl Fn(u32) -> bool) ->
         }
     }
     Ok(rows)
-}
-
-/// Asks the base model without the adapter about the first pairs. Sorts the pairs by their place in the corpus.
-pub fn evaluate(
-    job: &Job<'_>,
-    corpus: &[CorpusRow],
-    pairs: &mut [GeneratedPair],
-    control: &Control,
-    emit: &mut dyn FnMut(RunEvent),
-) -> Result<()> {
-    pairs.sort_by_key(|pair| pair.index);
-    evaluate::evaluate(job, corpus, pairs, control, emit)
 }
 
 /// Longest prompt in tokens: prompt and new tokens together stay within what training saw, but the prompt never
@@ -292,7 +281,7 @@ pub fn scored(row: &GeneratedRow, source: &CorpusRow, job: &Job<'_>, control: &C
         row: Some(source.row),
         source_id: source.source_id.clone(),
         url: source.url.clone(),
-        group: source.group.clone(),
+        source: source.source.clone(),
         response: source.response.clone(),
         reference: source.reference.clone(),
         scores: engine::score::score_pair(&ScoreInput {
@@ -328,40 +317,40 @@ pub fn summary(pairs: &[GeneratedPair]) -> spec::ScoreSummary {
         })
         .unzip();
     spec::ScoreSummary {
-        likelihood: engine::score::likelihood_summary(&measured, evaluate::ranked(measured.len())).map(Box::new),
+        likelihood: engine::score::likelihood_summary(&measured).map(Box::new),
         baseline: engine::score::baseline_summary(&generated, &baselines).map(Box::new),
-        groups: groups(pairs),
+        sources: by_source(pairs),
         ..engine::score::summarise(&inputs, &scores, SHUFFLE_SEED)
     }
 }
 
-/// Groups that are told apart; rows of smaller ones are summed up together.
-const MOST_GROUPS: usize = 20;
+/// Sources that are told apart; rows of smaller ones are summed up together.
+const MOST_SOURCES: usize = 20;
 
 /// By the source that the rows name, the largest first; nothing where there are not two.
-fn groups(pairs: &[GeneratedPair]) -> Vec<GroupSummary> {
+fn by_source(pairs: &[GeneratedPair]) -> Vec<SourceSummary> {
     let mut by_name: BTreeMap<&str, Vec<&GeneratedPair>> = BTreeMap::new();
     for pair in pairs {
-        by_name.entry(pair.group.as_deref().unwrap_or_default()).or_default().push(pair);
+        by_name.entry(pair.source.as_deref().unwrap_or_default()).or_default().push(pair);
     }
     if by_name.len() < 2 {
         return Vec::new();
     }
-    let mut groups: Vec<(String, Vec<&GeneratedPair>)> =
+    let mut sources: Vec<(String, Vec<&GeneratedPair>)> =
         by_name.into_iter().map(|(name, pairs)| (name.to_owned(), pairs)).collect();
-    groups.sort_by_key(|(_, pairs)| std::cmp::Reverse(pairs.len()));
-    if groups.len() > MOST_GROUPS {
-        let rest = groups.split_off(MOST_GROUPS - 1);
-        groups.push((format!("{} others", rest.len()), rest.into_iter().flat_map(|(_, pairs)| pairs).collect()));
+    sources.sort_by_key(|(_, pairs)| std::cmp::Reverse(pairs.len()));
+    if sources.len() > MOST_SOURCES {
+        let rest = sources.split_off(MOST_SOURCES - 1);
+        sources.push((format!("{} others", rest.len()), rest.into_iter().flat_map(|(_, pairs)| pairs).collect()));
     }
-    groups
+    sources
         .into_iter()
         .map(|(name, pairs)| {
             let mean = |value: fn(&GeneratedPair) -> Option<f64>| {
                 engine::score::mean_of(&pairs.iter().filter_map(|pair| value(pair)).collect::<Vec<_>>())
             };
             let untagged: Vec<bool> = pairs.iter().map(|pair| pair.scores.tags.is_empty()).collect();
-            GroupSummary {
+            SourceSummary {
                 name,
                 pairs: pairs.len() as u64,
                 without_tags: engine::score::share_of(&untagged).unwrap_or_default(),
@@ -399,17 +388,17 @@ mod tests {
     #[test]
     fn rows_are_summed_up_by_source_and_small_sources_together() {
         let pair = |source: &str| GeneratedPair {
-            group: (!source.is_empty()).then(|| source.to_owned()),
+            source: (!source.is_empty()).then(|| source.to_owned()),
             scores: PairScores { rouge_l: Some(0.5), ..PairScores::default() },
             ..GeneratedPair::default()
         };
-        assert!(groups(&[pair("a"), pair("a")]).is_empty(), "one source is no group");
-        let two = groups(&[pair("a"), pair(""), pair("b"), pair("b")]);
-        let names: Vec<(&str, u64)> = two.iter().map(|group| (group.name.as_str(), group.pairs)).collect();
+        assert!(by_source(&[pair("a"), pair("a")]).is_empty(), "one source alone is not summed up");
+        let two = by_source(&[pair("a"), pair(""), pair("b"), pair("b")]);
+        let names: Vec<(&str, u64)> = two.iter().map(|source| (source.name.as_str(), source.pairs)).collect();
         assert_eq!(names, [("b", 2), ("", 1), ("a", 1)]);
         assert_eq!((two[0].rouge_l.unwrap().mean, two[0].pmi), (0.5, None));
         let many: Vec<GeneratedPair> = (0..30).map(|number| pair(&format!("s{number:02}"))).collect();
-        let found = groups(&many);
+        let found = by_source(&many);
         assert_eq!((found.len(), found[19].name.as_str(), found[19].pairs), (20, "11 others", 11));
     }
 

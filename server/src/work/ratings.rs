@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::score::{krippendorff_alpha, mean_of, spearman};
 use spec::{
-    Beside, Criterion, GeneratedPair, MetricCorrelation, PairLikelihood, RatedMeans, RatedText, Rating, RatingSummary,
+    Criterion, GeneratedPair, MetricCorrelation, PairLikelihood, PerText, RatedMeans, RatedText, Rating, RatingSummary,
 };
 
 /// From this mean grade on a text counts as relevant.
@@ -24,7 +24,7 @@ const METRICS: [Metric; 8] = [
     ("judge's grade", |pair| likelihood(pair, |of| of.grade)),
 ];
 
-fn likelihood(pair: &GeneratedPair, which: fn(&PairLikelihood) -> Beside) -> Option<f64> {
+fn likelihood(pair: &GeneratedPair, which: fn(&PairLikelihood) -> PerText) -> Option<f64> {
     pair.likelihood.as_ref().map(|of| which(of).generated)
 }
 

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use crate::components::format::{counted, figure, percent, whole};
-use spec::{CuratedReport, LikelihoodSummary, MeansBeside, RatedText, Report, ScoreSummary};
+use spec::{CuratedReport, LikelihoodSummary, MeansPerText, RatedText, Report, ScoreSummary};
 
 /// With fewer references than this the interval is too wide to tell much.
 const FEW: u64 = 50;
@@ -110,7 +110,7 @@ fn limits(scores: &ScoreSummary) -> Vec<String> {
     if scores.baseline.is_none() {
         limits.push("What the base model writes without the adapter was not measured.".to_owned());
     }
-    if let Some(LikelihoodSummary { pmi: MeansBeside { generated, shuffled: Some(shuffled), .. }, .. }) =
+    if let Some(LikelihoodSummary { pmi: MeansPerText { generated, shuffled: Some(shuffled), .. }, .. }) =
         scores.likelihood.as_deref()
     {
         let clear = generated.interval.zip(shuffled.interval).is_some_and(|(own, other)| own.low > other.high);

@@ -23,7 +23,7 @@ pub struct CorpusRow {
     pub source_id: Option<String>,
     pub url: Option<String>,
     /// The row's `source`: rows of one source are summed up apart.
-    pub group: Option<String>,
+    pub source: Option<String>,
     pub response: String,
     pub reference: Option<String>,
 }
@@ -79,8 +79,8 @@ pub fn read_corpus(path: &Path, limit: Option<usize>) -> Result<Corpus> {
             Ok(None) => "not_two_turns",
             Ok(Some(answer)) if answer.response.trim().is_empty() => "empty_text",
             Ok(Some(_)) if limit.is_some_and(|limit| kept.len() >= limit) => "limit",
-            Ok(Some(Answer { response, reference, source_id, url, group })) => {
-                kept.push(CorpusRow { row: number, source_id, url, group, response, reference });
+            Ok(Some(Answer { response, reference, source_id, url, source })) => {
+                kept.push(CorpusRow { row: number, source_id, url, source, response, reference });
                 continue;
             }
         };

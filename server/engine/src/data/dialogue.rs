@@ -61,7 +61,7 @@ pub struct Answer {
     pub reference: Option<String>,
     pub source_id: Option<String>,
     pub url: Option<String>,
-    pub group: Option<String>,
+    pub source: Option<String>,
 }
 
 /// Names a group of rows; a longer text is none.
@@ -190,7 +190,7 @@ impl RawRow {
             reference: reference.filter(|reference| !reference.trim().is_empty()),
             source_id: self.source_id.known().or(self.id.known()).map(|id| id.0),
             url: self.url.known(),
-            group: self.source.known().map(|source| source.trim().to_owned()).filter(|source| is_name(source)),
+            source: self.source.known().map(|source| source.trim().to_owned()).filter(|source| is_name(source)),
         }
     }
 

@@ -15,8 +15,6 @@ const RESPONSE_TOKENS: usize = 192;
 const FEWEST_RESPONSE_TOKENS: usize = 64;
 /// Tokens of an instruction that are read.
 const INSTRUCTION_TOKENS: usize = 96;
-/// Tokens of the texts around them, at most.
-const FIXED_TOKENS: usize = 96;
 
 /// Between instruction and response.
 const BREAK: &str = "\n\n";
@@ -33,6 +31,12 @@ pub struct Likelihoods<'a> {
     response_tokens: usize,
     /// What every sequence begins with, so that the first token of a text is predicted too.
     beginning: u32,
+    separator: Vec<u32>,
+    backward: Vec<u32>,
+    judge_instruction: Vec<u32>,
+    judge_question: Vec<u32>,
+    /// The tokens of the grades 1 to 5, behind the question.
+    grades: Vec<u32>,
 }
 
 /// A response, read once for any number of instructions behind it.
@@ -58,12 +62,31 @@ impl Gain {
 
 impl<'a> Likelihoods<'a> {
     /// None: the model's context is too short to hold an instruction and a useful part of a response.
-    pub fn new(model: &'a BaseModel, control: &'a Control) -> Option<Self> {
-        let room = model.config.max_position_embeddings.checked_sub(INSTRUCTION_TOKENS + FIXED_TOKENS)?;
-        let response_tokens = room.min(RESPONSE_TOKENS);
-        let beginning = model.tokenizer.bos().unwrap_or_else(|| model.tokenizer.eos());
-        let it = Self { model, control, response_tokens, beginning };
-        (response_tokens >= FEWEST_RESPONSE_TOKENS).then_some(it)
+    pub fn new(model: &'a BaseModel, control: &'a Control) -> Result<Option<Self>> {
+        let encode = |text: &str| model.tokenizer.encode(text);
+        let (backward, judge_instruction) = (encode(BACKWARD)?, encode(JUDGE_INSTRUCTION)?);
+        let mut judge_question = encode(JUDGE_QUESTION)?;
+        let grades = GRADES.iter().map(|grade| encode(grade)).collect::<Result<Vec<_>>>()?;
+        // Some tokenizers write the space as a token of its own.
+        let common = (0..grades[0].len()).take_while(|&at| grades.iter().all(|ids| ids.get(at) == grades[0].get(at)));
+        let common = common.count().min(grades[0].len().saturating_sub(1));
+        judge_question.extend(&grades[0][..common]);
+        let grades = grades.iter().filter_map(|ids| ids.get(common).copied()).collect();
+        // The longest text around instruction and response, and what it begins with.
+        let around = 1 + backward.len().max(judge_instruction.len() + judge_question.len());
+        let room = model.config.max_position_embeddings.saturating_sub(INSTRUCTION_TOKENS + around);
+        let it = Self {
+            model,
+            control,
+            response_tokens: room.min(RESPONSE_TOKENS),
+            beginning: model.tokenizer.bos().unwrap_or_else(|| model.tokenizer.eos()),
+            separator: encode(BREAK)?,
+            backward,
+            judge_instruction,
+            judge_question,
+            grades,
+        };
+        Ok((it.response_tokens >= FEWEST_RESPONSE_TOKENS).then_some(it))
     }
 
     pub fn read(&self, response: &str) -> Result<ReadResponse> {
@@ -74,9 +97,9 @@ impl<'a> Likelihoods<'a> {
 
     /// Cycle scores: ln p(response | instruction) - ln p(response), for each instruction.
     pub fn cycles(&self, response: &ReadResponse, instructions: &[&str]) -> Result<Vec<Gain>> {
-        let mut given = vec![self.encode(BREAK)?];
+        let mut given = vec![self.separator.clone()];
         for instruction in instructions {
-            given.push([self.tokens(instruction, INSTRUCTION_TOKENS)?, self.encode(BREAK)?].concat());
+            given.push([self.tokens(instruction, INSTRUCTION_TOKENS)?, self.separator.clone()].concat());
         }
         let each: Vec<_> = given.iter().map(|given| Continuation { given, text: &response.ids }).collect();
         let nats = log_likelihoods(self.model, &self.prefill(&[])?, &each, self.control)?;
@@ -100,14 +123,8 @@ impl<'a> Likelihoods<'a> {
     /// The mean grade from 1 to 5 by the probabilities of the five digits as the next token.
     pub fn grade(&self, instruction: &str, response: &ReadResponse) -> Result<f64> {
         let task = self.tokens(instruction, INSTRUCTION_TOKENS)?;
-        let mut given = [self.encode(JUDGE_INSTRUCTION)?, task, self.encode(JUDGE_QUESTION)?].concat();
-        let grades = GRADES.iter().map(|grade| self.encode(grade)).collect::<Result<Vec<_>>>()?;
-        // Some tokenizers write the space as a token of its own.
-        let common = (0..grades[0].len()).take_while(|&at| grades.iter().all(|ids| ids.get(at) == grades[0].get(at)));
-        let common = common.count().min(grades[0].len().saturating_sub(1));
-        given.extend(&grades[0][..common]);
-        let digits: Vec<u32> = grades.iter().filter_map(|ids| ids.get(common).copied()).collect();
-        let logits = next_token_logits(self.model, &response.cache, &given, &digits, self.control)?;
+        let given = [self.judge_instruction.as_slice(), &task, &self.judge_question].concat();
+        let logits = next_token_logits(self.model, &response.cache, &given, &self.grades, self.control)?;
         let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = logits.iter().map(|logit| (logit - highest).exp()).collect();
         let mean: f64 = (1..).zip(&weights).map(|(grade, weight)| f64::from(grade) * weight).sum();
@@ -115,10 +132,9 @@ impl<'a> Likelihoods<'a> {
     }
 
     fn instructions_after(&self, prefix: &KvCache, instructions: &[&str]) -> Result<Vec<f64>> {
-        let given = self.encode(BACKWARD)?;
         let texts =
             instructions.iter().map(|text| self.tokens(text, INSTRUCTION_TOKENS)).collect::<Result<Vec<_>>>()?;
-        let each: Vec<_> = texts.iter().map(|text| Continuation { given: &given, text }).collect();
+        let each: Vec<_> = texts.iter().map(|text| Continuation { given: &self.backward, text }).collect();
         log_likelihoods(self.model, prefix, &each, self.control)
     }
 
@@ -126,13 +142,9 @@ impl<'a> Likelihoods<'a> {
         prefill(self.model, &[&[self.beginning], ids].concat(), self.control)
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.model.tokenizer.encode(text)
-    }
-
     fn tokens(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
         let text = text.trim();
-        let mut ids = if text.is_empty() { Vec::new() } else { self.encode(text)? };
+        let mut ids = if text.is_empty() { Vec::new() } else { self.model.tokenizer.encode(text)? };
         ids.truncate(limit);
         Ok(ids)
     }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use rand::Rng;
 use spec::{
-    BaselineFigures, BaselineSummary, Beside, Interval, JudgeSummary, LengthBand, LikelihoodSummary, Mean, MeansBeside,
-    PairLikelihood, PairScores, ScoreSummary, Tag, TagCount, TextFigures,
+    BaselineFigures, BaselineSummary, Interval, JudgeSummary, LengthBand, LikelihoodSummary, Mean, MeansPerText,
+    PairLikelihood, PairScores, PerText, ScoreSummary, Tag, TagCount, TextFigures,
 };
 
 use super::interner::WordInterner;
@@ -65,7 +65,7 @@ pub fn summarise(inputs: &[ScoreInput<'_>], scores: &[PairScores], seed: u64) ->
             .collect(),
         without_tags: count(scores, |score| score.tags.is_empty()),
         length_band: length_band(&referenced, scores),
-        groups: Vec::new(),
+        sources: Vec::new(),
         near_duplicates: None,
         likelihood: None,
         baseline: None,
@@ -85,42 +85,43 @@ fn length_band(referenced: &[(usize, &ScoreInput<'_>, &str)], scores: &[PairScor
     Some(LengthBand { low, high, inside: share_of(&inside)? })
 }
 
-/// Means of the pairs that were measured; None without any. `ranked`: among how many responses the own one was ranked.
-pub fn likelihood_summary(measured: &[PairLikelihood], ranked: u64) -> Option<LikelihoodSummary> {
+/// Means of the pairs that were measured; None without any.
+pub fn likelihood_summary(measured: &[PairLikelihood]) -> Option<LikelihoodSummary> {
     if measured.is_empty() {
         return None;
     }
-    let picked_out = |which: fn(&Beside) -> Option<f64>| {
+    let picked_out = |which: fn(&PerText) -> Option<f64>| {
         share_of(&measured.iter().filter_map(|pair| which(&pair.rank)).map(|rank| rank == 1.0).collect::<Vec<_>>())
     };
+    let chance = mean(measured.iter().map(|pair| 1.0 / f64::from(pair.ranked.max(1))));
     let aligned: Vec<f64> = measured.iter().filter_map(|pair| pair.grade.reference).collect();
     let shuffled: Vec<f64> = measured.iter().filter_map(|pair| pair.grade.reference_shuffled).collect();
     let judge = (aligned.len() >= 2 && shuffled.len() >= 2).then(|| JudgeSummary {
         separation: area_under_roc(&aligned, &shuffled),
-        grade: beside(measured, |pair| pair.grade),
+        grade: per_text(measured, |pair| pair.grade),
     });
     Some(LikelihoodSummary {
         pairs: measured.len() as u64,
-        ranked,
-        cycle: beside(measured, |pair| pair.cycle),
-        pmi: beside(measured, |pair| pair.pmi),
-        picked_out: MeansBeside {
+        ranked: measured.iter().map(|pair| u64::from(pair.ranked)).min().unwrap_or(0),
+        cycle: per_text(measured, |pair| pair.cycle),
+        pmi: per_text(measured, |pair| pair.pmi),
+        picked_out: MeansPerText {
             generated: picked_out(|rank| Some(rank.generated)).unwrap_or_default(),
             reference: picked_out(|rank| rank.reference),
-            shuffled: (ranked > 0).then(|| Mean { mean: 1.0 / ranked as f64, interval: None }),
+            shuffled: Some(Mean { mean: chance, interval: None }),
         },
         judge,
     })
 }
 
-fn beside(measured: &[PairLikelihood], which: fn(&PairLikelihood) -> Beside) -> MeansBeside {
-    let mean = |value: fn(&Beside) -> Option<f64>| {
+fn per_text(measured: &[PairLikelihood], which: fn(&PairLikelihood) -> PerText) -> MeansPerText {
+    let mean = |value: fn(&PerText) -> Option<f64>| {
         mean_of(&measured.iter().filter_map(|pair| value(&which(pair))).collect::<Vec<_>>())
     };
-    MeansBeside {
-        generated: mean(|beside| Some(beside.generated)).unwrap_or_default(),
-        reference: mean(|beside| beside.reference),
-        shuffled: mean(|beside| beside.shuffled),
+    MeansPerText {
+        generated: mean(|of| Some(of.generated)).unwrap_or_default(),
+        reference: mean(|of| of.reference),
+        shuffled: mean(|of| of.shuffled),
     }
 }
 
@@ -330,6 +331,19 @@ mod tests {
         let found = band(40).unwrap();
         // Generated: 1, 3, 5, ... 39 words, then twenty times 40.
         assert_eq!((found.low, found.high, found.inside.mean), (2, 38, 18.0 / 40.0));
+    }
+
+    #[test]
+    fn chance_is_that_of_the_responses_that_each_instruction_had_to_choose_from() {
+        let pair = |rank, ranked| PairLikelihood {
+            rank: PerText { generated: rank, ..PerText::default() },
+            ranked,
+            ..PairLikelihood::default()
+        };
+        let summary = likelihood_summary(&[pair(1.0, 50), pair(2.0, 25)]).unwrap();
+        assert_eq!((summary.pairs, summary.ranked, summary.picked_out.generated.mean), (2, 25, 0.5));
+        assert!((summary.picked_out.shuffled.unwrap().mean - 0.03).abs() < 1e-12);
+        assert_eq!(likelihood_summary(&[]), None);
     }
 
     #[test]

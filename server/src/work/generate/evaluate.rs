@@ -5,7 +5,7 @@ use engine::Control;
 use engine::data::CorpusRow;
 use engine::generate::GenerateEvent;
 use engine::likelihood::{Gain, Likelihoods};
-use spec::{Beside, GenerateConfig, GeneratedPair, PairLikelihood, RunEvent};
+use spec::{GenerateConfig, GeneratedPair, PairLikelihood, PerText, RunEvent};
 
 use super::{Job, prompts};
 use crate::adapter;
@@ -15,21 +15,22 @@ use crate::work::{Result, phase, progress};
 const MOST_RANKED: usize = 100;
 
 /// Evaluates the first `config.evaluated_pairs` of the finished pairs; those that an earlier execution evaluated stay as
-/// they are. `pairs` are in the order of the corpus. Each pair is emitted again when it has more than before.
-pub(super) fn evaluate(
+/// they are. Sorts the pairs by their place in the corpus. Each pair is emitted again when it has more than before.
+pub fn evaluate(
     job: &Job<'_>,
     corpus: &[CorpusRow],
     pairs: &mut [GeneratedPair],
     control: &Control,
     emit: &mut dyn FnMut(RunEvent),
 ) -> Result<()> {
+    pairs.sort_by_key(|pair| pair.index);
     let count = pairs.len().min(job.config.evaluated_pairs as usize);
     let pairs = &mut pairs[..count];
     if pairs.is_empty() {
         return Ok(());
     }
     generate_baselines(job, corpus, pairs, control, emit)?;
-    let Some(likelihoods) = Likelihoods::new(job.base, control) else {
+    let Some(likelihoods) = Likelihoods::new(job.base, control).map_err(adapter::error)? else {
         let context = job.base.config.max_position_embeddings;
         let text = format!("the model's context of {context} tokens is too short to measure likelihoods");
         emit(RunEvent::Warning { text });
@@ -53,11 +54,6 @@ pub(super) fn evaluate(
     Ok(())
 }
 
-/// Among how many responses the own one was ranked; the smaller number where two blocks differ by one.
-pub(super) fn ranked(measured: usize) -> u64 {
-    measured.checked_div(measured.div_ceil(MOST_RANKED)).unwrap_or(0) as u64
-}
-
 fn generate_baselines(
     job: &Job<'_>,
     corpus: &[CorpusRow],
@@ -70,7 +66,9 @@ fn generate_baselines(
     }
     let config = GenerateConfig { candidates: 1, ..job.config.clone() };
     let untuned = Job { lora: None, config: &config, ..*job };
-    let missing = |index: u32| pairs.iter().any(|pair| pair.index == index && pair.baseline.is_none());
+    // They are sorted.
+    let place = |pairs: &[GeneratedPair], index: u32| pairs.binary_search_by_key(&index, |pair| pair.index).ok();
+    let missing = |index: u32| place(pairs, index).is_some_and(|at| pairs[at].baseline.is_none());
     let rows = prompts(&untuned, corpus, missing)?;
     if rows.is_empty() {
         return Ok(());
@@ -80,7 +78,7 @@ fn generate_baselines(
     let stop = job.template.stop_ids();
     let ended = engine::generate::generate(job.base, None, &rows, stop, &config, control, &mut |event| {
         let GenerateEvent::Row(row) = event else { return };
-        let Some(pair) = pairs.iter_mut().find(|pair| pair.index == row.index) else { return };
+        let Some(pair) = place(pairs, row.index).map(|at| &mut pairs[at]) else { return };
         pair.baseline = Some(job.template.extract(&row.text).to_owned());
         emit(RunEvent::Pair { pair: pair.clone() });
         done += 1;
@@ -114,17 +112,18 @@ fn measure(likelihoods: &Likelihoods<'_>, pairs: &mut [GeneratedPair], on_pair: 
         let pmi = |text: usize| Gain { nats: row[text] - alone[text].nats, tokens: alone[text].tokens }.per_token();
         measured.push(PairLikelihood {
             // In the order of the texts.
-            cycle: beside(texts, |_| Ok(cycles.next().unwrap_or_default()))?,
-            pmi: beside(texts, |text| Ok(pmi(text)))?,
-            rank: Beside::default(),
-            grade: beside(texts, grade)?,
+            cycle: per_text(texts, |_| Ok(cycles.next().unwrap_or_default()))?,
+            pmi: per_text(texts, |text| Ok(pmi(text)))?,
+            rank: PerText::default(),
+            ranked: adapter::whole(pairs.len()),
+            grade: per_text(texts, grade)?,
         });
         given.push(row);
         on_pair(at + 1);
     }
     for (at, likelihood) in measured.iter_mut().enumerate() {
         let rank = |text: usize| 1.0 + given.iter().filter(|row| row[text] > given[at][text]).count() as f64;
-        likelihood.rank = Beside { generated: rank(at), reference: reference(at).map(rank), ..Beside::default() };
+        likelihood.rank = PerText { generated: rank(at), reference: reference(at).map(rank), ..PerText::default() };
     }
     for (pair, likelihood) in pairs.iter_mut().zip(measured) {
         pair.likelihood = Some(Box::new(likelihood));
@@ -140,10 +139,10 @@ fn next_reference(has_reference: &[usize], at: usize) -> Option<usize> {
 }
 
 /// Of generated, reference, shuffled and shuffled reference, asked for in this order.
-fn beside(texts: [Option<usize>; 4], mut value: impl FnMut(usize) -> Result<f64>) -> Result<Beside> {
+fn per_text(texts: [Option<usize>; 4], mut value: impl FnMut(usize) -> Result<f64>) -> Result<PerText> {
     let [generated, reference, shuffled, reference_shuffled] = texts;
     let mut optional = |text: Option<usize>| text.map(&mut value).transpose();
-    Ok(Beside {
+    Ok(PerText {
         generated: optional(generated)?.unwrap_or_default(),
         reference: optional(reference)?,
         shuffled: optional(shuffled)?,
@@ -161,10 +160,5 @@ mod tests {
         assert_eq!(next_reference(&[0, 2, 5], 5), Some(0));
         assert_eq!(next_reference(&[0, 2, 5], 3), Some(2));
         assert_eq!((next_reference(&[4], 4), next_reference(&[], 4)), (None, None));
-    }
-
-    #[test]
-    fn pairs_are_ranked_among_at_most_a_hundred() {
-        assert_eq!([0, 1, 20, 100, 101, 250].map(ranked), [0, 1, 20, 100, 50, 83]);
     }
 }

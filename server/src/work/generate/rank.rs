@@ -53,7 +53,7 @@ pub(super) fn rank(candidates: &mut [Candidate], source: &CorpusRow, job: &Job<'
 /// of the instruction that is copied in one run.
 fn by_likelihood(texts: &[&str], copied: &[f64], response: &str, job: &Job<'_>, control: &Control) -> Result<Vec<f64>> {
     let context = job.base.config.max_position_embeddings;
-    let likelihoods = Likelihoods::new(job.base, control).ok_or_else(|| {
+    let likelihoods = Likelihoods::new(job.base, control).map_err(adapter::error)?.ok_or_else(|| {
         adapter::invalid(
             "rank_by",
             "likelihood",

@@ -100,8 +100,14 @@ pub fn pair(index: u32) -> GeneratedPair {
         // One pair has what the base model and further candidates add.
         baseline: (index == 4).then(|| "What the base model wrote".to_owned()),
         likelihood: (index == 4).then(|| {
-            let beside = |generated| Beside { generated, reference: Some(0.5), ..Beside::default() };
-            Box::new(PairLikelihood { cycle: beside(0.25), pmi: beside(0.75), rank: beside(1.0), grade: beside(3.0) })
+            let beside = |generated| PerText { generated, reference: Some(0.5), ..PerText::default() };
+            Box::new(PairLikelihood {
+                cycle: beside(0.25),
+                pmi: beside(0.75),
+                rank: beside(1.0),
+                ranked: 7,
+                grade: beside(3.0),
+            })
         }),
         candidates: if index == 4 { candidates() } else { Vec::new() },
         ..GeneratedPair::default()

@@ -276,7 +276,7 @@ fn a_corpus_takes_rows_with_or_without_an_instruction() {
         row,
         source_id: None,
         url: None,
-        group: None,
+        source: None,
         response: response.to_owned(),
         reference: reference.map(ToOwned::to_owned),
     };
@@ -285,9 +285,9 @@ fn a_corpus_takes_rows_with_or_without_an_instruction() {
     assert_eq!(corpus.dropped_rows, [DroppedRow { row: 3, reason: "empty_text" }]);
     let sources =
         [" web ", "", &"x".repeat(101)].map(|source| format!("{{\"response\":\"a\",\"source\":\"{source}\"}}\n"));
-    let groups = read_corpus(file(&(sources.concat() + "{\"response\":\"a\",\"source\":7}\n")).path(), None).unwrap();
-    let groups: Vec<Option<&str>> = groups.rows.iter().map(|row| row.group.as_deref()).collect();
-    assert_eq!(groups, [Some("web"), None, None, None]);
+    let named = read_corpus(file(&(sources.concat() + "{\"response\":\"a\",\"source\":7}\n")).path(), None).unwrap();
+    let named: Vec<Option<&str>> = named.rows.iter().map(|row| row.source.as_deref()).collect();
+    assert_eq!(named, [Some("web"), None, None, None]);
     let flat = message("a", None, "prompter");
     assert_eq!(read_corpus(file(&flat).path(), None).unwrap_err().code(), spec::ErrorCode::Unsupported);
 }
