@@ -4,6 +4,7 @@
 use leptos::prelude::*;
 
 use super::format::{counted, figure, percent, whole};
+use super::table::figures_table;
 use spec::{BaselineFigures, BaselineSummary, JudgeSummary, LikelihoodSummary, Mean, MeansPerText, ScoreSummary};
 
 /// Nothing where nothing was evaluated.
@@ -46,25 +47,16 @@ fn baseline_table(summary: &BaselineSummary) -> AnyView {
         "With and without the adapter, on the same {} (95 % intervals in brackets)",
         counted(summary.pairs, "response")
     );
+    let rows = view! {
+        {rouge}
+        {row("Without failure tags", "but for the token limit, which is not known of both", &|of| whole(of.without_tags))}
+        {row("Copied ≥ 8-gram", "share with 8 or more words in a row copied from the response", &|of| percent(of.copied))}
+        {row("Median words", "per instruction", &|of| figure(of.median_words))}
+    }
+    .into_any();
+    let heads = ["Metric", "With the adapter", "Base model alone"];
     view! {
-        <div class="scroll" tabindex="0" role="region" aria-label="Baseline of the base model">
-            <table>
-                <caption>{caption}</caption>
-                <thead>
-                    <tr>
-                        <th scope="col">"Metric"</th>
-                        <th scope="col" class="number">"With the adapter"</th>
-                        <th scope="col" class="number">"Base model alone"</th>
-                    </tr>
-                </thead>
-                <tbody>
-                    {rouge}
-                    {row("Without failure tags", "but for the token limit, which is not known of both", &|of| whole(of.without_tags))}
-                    {row("Copied ≥ 8-gram", "share with 8 or more words in a row copied from the response", &|of| percent(of.copied))}
-                    {row("Median words", "per instruction", &|of| figure(of.median_words))}
-                </tbody>
-            </table>
-        </div>
+        {figures_table("Baseline of the base model", caption, &heads, rows)}
         {gain}
     }
     .into_any()
@@ -99,28 +91,18 @@ fn likelihood_table(summary: &LikelihoodSummary) -> AnyView {
     let judge = summary.judge.as_ref().filter(|judge| judge.qualifies());
     let grade =
         judge.map(|judge| row("Grade", "by the base model as a judge, 1 to 5".to_owned(), &judge.grade, figure));
+    let caption =
+        format!("Likelihoods under the base model, {} (95 % intervals in brackets)", counted(summary.pairs, "pair"));
+    let rows = view! {
+        {row("Cycle score", cycle, &summary.cycle, figure)}
+        {row("PMI", pmi, &summary.pmi, figure)}
+        {row("Pick-out rate", pick_out, &summary.picked_out, percent)}
+        {grade}
+    }
+    .into_any();
+    let heads = ["Metric", "Generated", "Human reference", "Shuffled"];
     view! {
-        <div class="scroll" tabindex="0" role="region" aria-label="Likelihoods under the base model">
-            <table>
-                <caption>
-                    {format!("Likelihoods under the base model, {} (95 % intervals in brackets)", counted(summary.pairs, "pair"))}
-                </caption>
-                <thead>
-                    <tr>
-                        <th scope="col">"Metric"</th>
-                        <th scope="col" class="number">"Generated"</th>
-                        <th scope="col" class="number">"Human reference"</th>
-                        <th scope="col" class="number">"Shuffled"</th>
-                    </tr>
-                </thead>
-                <tbody>
-                    {row("Cycle score", cycle, &summary.cycle, figure)}
-                    {row("PMI", pmi, &summary.pmi, figure)}
-                    {row("Pick-out rate", pick_out, &summary.picked_out, percent)}
-                    {grade}
-                </tbody>
-            </table>
-        </div>
+        {figures_table("Likelihoods under the base model", caption, &heads, rows)}
         <p class="note">
             "Measured without the adapter, so that it does not judge itself. Shuffled is another pair's generated instruction \
              with the same response (pick-out rate: chance): a value that is not clearly above it means nothing."

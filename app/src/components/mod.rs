@@ -19,4 +19,5 @@ pub mod ratings;
 pub mod scores;
 pub mod settings;
 pub mod state;
+pub mod table;
 pub mod theme;

@@ -4,14 +4,12 @@ use leptos::prelude::*;
 
 use super::base_model::with_interval;
 use super::format::{counted, figure, percent, whole};
+use super::table::figures_table;
 use spec::{Criterion, RatingSummary};
 
 pub fn rating_tables(ratings: &RatingSummary) -> AnyView {
-    let heads = ratings
-        .texts
-        .iter()
-        .map(|means| view! { <th scope="col" class="number">{means.text.label()}</th> })
-        .collect_view();
+    let texts = ratings.texts.iter().map(|means| means.text.label());
+    let heads: Vec<&'static str> = std::iter::once("Criterion").chain(texts).chain(["Agreement"]).collect();
     let rated = ratings.texts.iter().map(|means| view! { <td class="number">{whole(means.rated)}</td> }).collect_view();
     let relevant = ratings
         .texts
@@ -43,28 +41,18 @@ pub fn rating_tables(ratings: &RatingSummary) -> AnyView {
         counted(ratings.rated, "text"),
         counted(ratings.raters, "rater")
     );
+    let rows = view! {
+        {rows}
+        <tr>
+            <th scope="row">"Relevant " <span class="note">"share with a relevance of 4 or more"</span></th>
+            {relevant}
+            <td class="number none">"–"</td>
+        </tr>
+        <tr><th scope="row">"Texts rated"</th> {rated} <td class="number none">"–"</td></tr>
+    }
+    .into_any();
     view! {
-        <div class="scroll" tabindex="0" role="region" aria-label="Ratings">
-            <table>
-                <caption>{caption}</caption>
-                <thead>
-                    <tr>
-                        <th scope="col">"Criterion"</th>
-                        {heads}
-                        <th scope="col" class="number">"Agreement"</th>
-                    </tr>
-                </thead>
-                <tbody>
-                    {rows}
-                    <tr>
-                        <th scope="row">"Relevant " <span class="note">"share with a relevance of 4 or more"</span></th>
-                        {relevant}
-                        <td class="number none">"–"</td>
-                    </tr>
-                    <tr><th scope="row">"Texts rated"</th> {rated} <td class="number none">"–"</td></tr>
-                </tbody>
-            </table>
-        </div>
+        {figures_table("Ratings", caption, &heads, rows)}
         <p class="note">
             "Raters did not see who wrote a text. Agreement is Krippendorff's alpha between raters: 1 is perfect, 0 is chance; \
              it needs texts that two people graded."
@@ -94,25 +82,9 @@ fn correlations(ratings: &RatingSummary) -> Option<AnyView> {
             }
         })
         .collect_view();
-    Some(
-        view! {
-            <div class="scroll" tabindex="0" role="region" aria-label="Which metric agrees with the raters">
-                <table>
-                    <caption>"Which metric agrees with the raters: rank correlation with the relevance of generated instructions"</caption>
-                    <thead>
-                        <tr>
-                            <th scope="col">"Metric"</th>
-                            <th scope="col" class="number">"Spearman's ρ [95 %]"</th>
-                            <th scope="col" class="number">"Pairs"</th>
-                            <th scope="col"></th>
-                        </tr>
-                    </thead>
-                    <tbody>{rows}</tbody>
-                </table>
-            </div>
-        }
-        .into_any(),
-    )
+    let caption = "Which metric agrees with the raters: rank correlation with the relevance of generated instructions";
+    let heads = ["Metric", "Spearman's ρ [95 %]", "Pairs", ""];
+    Some(figures_table("Which metric agrees with the raters", caption.to_owned(), &heads, rows.into_any()))
 }
 
 #[cfg(all(test, feature = "ssr"))]

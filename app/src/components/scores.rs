@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::base_model::{base_model, with_interval};
 use super::facts::counts;
 use super::format::{counted, figure, percent, whole};
+use super::table::figures_table;
 use spec::{Count, LengthBand, Mean, NearDuplicates, ScoreSummary, SourceSummary, Tag, TextFigures};
 
 /// What each failure tag says, in one sentence.
@@ -86,6 +87,8 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
             </tr>
         }
     });
+    const HEADS: [&str; 4] = ["Metric", "Generated", "Human reference", "Shuffled baseline"];
+    let heads = if has_reference { &HEADS[..] } else { &HEADS[..2] };
     let sentence = sentence(scores);
     let caption =
         format!("{} scored, {} with a human reference", counted(scores.pairs, "pair"), whole(scores.with_reference));
@@ -93,20 +96,7 @@ pub fn score_tables(scores: &ScoreSummary) -> AnyView {
         <div class="scores">
             <p>{sentence}</p>
             {(scores.pairs > 0).then(|| view! { <p class="note">{CAVEAT}</p> })}
-            <div class="scroll" tabindex="0" role="region" aria-label="Metrics of the generated instructions">
-                <table>
-                    <caption>{caption}</caption>
-                    <thead>
-                        <tr>
-                            <th scope="col">"Metric"</th>
-                            <th scope="col" class="number">"Generated"</th>
-                            {has_reference.then(|| view! { <th scope="col" class="number">"Human reference"</th> })}
-                            {has_reference.then(|| view! { <th scope="col" class="number">"Shuffled baseline"</th> })}
-                        </tr>
-                    </thead>
-                    <tbody>{similarity}{rows}</tbody>
-                </table>
-            </div>
+            {figures_table("Metrics of the generated instructions", caption, heads, view! { {similarity}{rows} }.into_any())}
             {has_reference.then(|| view! {
                 <p class="note">
                     "The shuffled baseline compares each generated instruction with the reference of another response: "
@@ -154,27 +144,9 @@ fn by_source(sources: &[SourceSummary]) -> Option<AnyView> {
             }
         })
         .collect_view();
-    Some(
-        view! {
-            <div class="scroll" tabindex="0" role="region" aria-label="Metrics by source">
-                <table>
-                    <caption>"By source, as the rows of the corpus name it (95 % intervals in brackets)"</caption>
-                    <thead>
-                        <tr>
-                            <th scope="col">"Source"</th>
-                            <th scope="col" class="number">"Pairs"</th>
-                            <th scope="col" class="number">"Without failure tags"</th>
-                            <th scope="col" class="number">"ROUGE-L"</th>
-                            <th scope="col" class="number">"Cycle score"</th>
-                            <th scope="col" class="number">"PMI"</th>
-                        </tr>
-                    </thead>
-                    <tbody>{rows}</tbody>
-                </table>
-            </div>
-        }
-        .into_any(),
-    )
+    let caption = "By source, as the rows of the corpus name it (95 % intervals in brackets)".to_owned();
+    let heads = ["Source", "Pairs", "Without failure tags", "ROUGE-L", "Cycle score", "PMI"];
+    Some(figures_table("Metrics by source", caption, &heads, rows.into_any()))
 }
 
 fn near_duplicates(near: &NearDuplicates, pairs: u64) -> String {

@@ -10,7 +10,7 @@ const HASHES: usize = 128;
 
 /// What makes two texts nearly equal.
 #[derive(Clone, Copy, Debug)]
-pub struct Likeness {
+pub struct Similarity {
     /// Words in a run.
     words: usize,
     /// The least share of runs, of all in either text, that are in both (Jaccard similarity).
@@ -18,22 +18,22 @@ pub struct Likeness {
 }
 
 /// Short texts: one word more or less is much of them.
-pub const INSTRUCTIONS: Likeness = Likeness { words: 1, least: 0.8 };
-pub const RESPONSES: Likeness = Likeness { words: 3, least: 0.7 };
+pub const INSTRUCTIONS: Similarity = Similarity { words: 1, least: 0.8 };
+pub const RESPONSES: Similarity = Similarity { words: 3, least: 0.7 };
 
 /// Texts to find others by.
-pub struct Known {
-    likeness: Likeness,
+pub struct NearDuplicateIndex {
+    similarity: Similarity,
     hasher: MinHashFingerprinter<ShingleTokenizer<WordTokenizer>, HASHES>,
     index: LshIndex<HASHES>,
 }
 
-impl Known {
-    pub fn new(likeness: Likeness) -> Self {
-        let words = ShingleTokenizer { k: likeness.words, inner: WordTokenizer };
+impl NearDuplicateIndex {
+    pub fn new(similarity: Similarity) -> Self {
+        let words = ShingleTokenizer { k: similarity.words, inner: WordTokenizer };
         // Bands that find more than is wanted; what they find is compared.
         let bands = LshIndexBuilder::new(HASHES / 4, 4);
-        Self { likeness, hasher: MinHashFingerprinter::new(Canonicalizer::default(), words), index: bands.build() }
+        Self { similarity, hasher: MinHashFingerprinter::new(Canonicalizer::default(), words), index: bands.build() }
     }
 
     /// The first known text that this one nearly equals. None for a text without words.
@@ -50,7 +50,7 @@ impl Known {
     }
 
     fn like(&self, hashes: &MinHashSig<HASHES>) -> Option<u64> {
-        self.index.query_with_threshold(hashes, self.likeness.least).into_iter().min()
+        self.index.query_with_threshold(hashes, self.similarity.least).into_iter().min()
     }
 
     /// A text that is empty, or has no words, has none.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_text_with_a_word_changed_is_nearly_the_same_and_another_one_is_not() {
-        let mut known = Known::new(INSTRUCTIONS);
+        let mut known = NearDuplicateIndex::new(INSTRUCTIONS);
         let first = "Write a short rhyming poem about a lighthouse whose keeper has left the coast";
         assert_eq!(known.find_and_add(7, first), None);
         assert_eq!(known.find_and_add(8, &first.replace("short", "brief").to_uppercase()), Some(7));
@@ -78,7 +78,7 @@ mod tests {
     fn responses_are_compared_by_runs_of_words() {
         let words: Vec<String> = (0..200).map(|word| format!("word{word}")).collect();
         let text = words.join(" ");
-        let mut known = Known::new(RESPONSES);
+        let mut known = NearDuplicateIndex::new(RESPONSES);
         known.find_and_add(1, &text);
         assert_eq!(known.find(&format!("A new beginning. {text}")), Some(1));
         let mut shuffled = words;
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn texts_without_spaces_are_compared_too() {
-        let mut known = Known::new(INSTRUCTIONS);
+        let mut known = NearDuplicateIndex::new(INSTRUCTIONS);
         known.find_and_add(1, "请写一首关于灯塔的短诗");
         assert_eq!(known.find("请写一首关于灯塔的短诗。"), Some(1));
         assert_eq!(known.find("为什么一天有两次涨潮"), None);

@@ -18,7 +18,7 @@ use spec::{
     NearDuplicates, PairScores, RunEvent, SourceFile, SourceSummary,
 };
 
-use super::duplicates::{self, Known};
+use super::duplicates::{self, NearDuplicateIndex};
 use super::{Ended, Result, RunContext, Session, model, parts, phase, progress};
 use crate::adapter;
 
@@ -117,8 +117,8 @@ fn with_job<T>(
 
 /// Each pair that is marked is emitted again.
 fn mark_near_duplicates(pairs: &mut [GeneratedPair], emit: &mut dyn FnMut(RunEvent)) -> NearDuplicates {
-    let mut instructions = Known::new(duplicates::INSTRUCTIONS);
-    let mut responses = Known::new(duplicates::RESPONSES);
+    let mut instructions = NearDuplicateIndex::new(duplicates::INSTRUCTIONS);
+    let mut responses = NearDuplicateIndex::new(duplicates::RESPONSES);
     let mut found = NearDuplicates::default();
     for pair in pairs {
         let row = pair.source_row();

@@ -9,7 +9,7 @@ use spec::{
 };
 
 use super::data::TRAIN;
-use super::duplicates::{self, Known};
+use super::duplicates::{self, NearDuplicateIndex};
 use super::{Ended, Input, Result, RunContext, Session, check_file, curate, parts, phase, ratings};
 use crate::adapter;
 use crate::clock::now_ms;
@@ -95,7 +95,7 @@ fn overlap(input: &Input, data: &DataOutput, pairs: &[GeneratedPair]) -> Option<
 
 fn overlap_of<'a>(trained: impl Iterator<Item = &'a str>, pairs: &[GeneratedPair]) -> Overlap {
     let mut equal: HashSet<String> = HashSet::new();
-    let mut like = Known::new(duplicates::RESPONSES);
+    let mut like = NearDuplicateIndex::new(duplicates::RESPONSES);
     for (number, response) in (0..).zip(trained) {
         equal.insert(normalised(response));
         like.find_and_add(number, response);
